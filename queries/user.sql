@@ -1,0 +1,24 @@
+-- name: DeleteUserSessions :execrows
+-- DeleteUserSessions ends all sessions of a user, live or expired, but the ones
+-- excepted, and returns how many there were.
+DELETE FROM session_cache
+WHERE user_id = @user_id::text
+  AND sessionid <> ALL (@except_sessionids::_uuid);
+
+-- name: HasUserSessions :one
+-- HasUserSessions tells whether a user has sessions, live or expired, beside
+-- the ones excepted.
+SELECT EXISTS (
+    SELECT
+    FROM session_cache
+    WHERE user_id = @user_id::text
+      AND sessionid <> ALL (@except_sessionids::_uuid)
+);
+
+-- name: ListUserSessions :many
+-- ListUserSessions returns the live sessions of a user, newest first.
+SELECT sessionid, session_startutc, session_endutc
+FROM session_cache
+WHERE user_id = @user_id::text
+  AND now() BETWEEN session_startutc AND session_endutc
+ORDER BY session_startutc DESC, sessionid;
