@@ -1,0 +1,91 @@
+package sessioncache
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/db"
+)
+
+// DB is what a [Cache] runs its statements on: a *[pgxpool.Pool], a *[pgx.Conn]
+// or a [pgx.Tx]. Its owner opens and closes it.
+type DB interface {
+	db.DBTX
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+var (
+	_ DB = (*pgxpool.Pool)(nil)
+	_ DB = (*pgx.Conn)(nil)
+	_ DB = pgx.Tx(nil)
+)
+
+// Cache keeps sessions in the table session_cache: under each session's id a
+// user, which is a T stored as JSON.
+//
+// T is any type that encoding/json can encode and decode; [User] is the one this
+// module comes with. With T = [encoding/json.RawMessage] the JSON is stored and
+// returned byte for byte.
+//
+// A Cache on a pool may be used by any number of goroutines at once; one on a
+// connection or a transaction by one at a time, as pgx has it. It starts nothing
+// and needs no closing.
+type Cache[T any] struct {
+	db      DB
+	queries *db.Queries
+	config  config
+}
+
+// New returns a Cache on database, which must have been migrated (see package
+// schema). It does not touch the database.
+//
+// It panics if database is nil or an option is not valid: both are mistakes in
+// the program, not states of the world.
+func New[T any](database DB, options ...Option) *Cache[T] {
+	if database == nil {
+		panic("sessioncache: New: the database is nil")
+	}
+	return newCache[T](database, newConfig(options))
+}
+
+func newCache[T any](database DB, config config) *Cache[T] {
+	return &Cache[T]{
+		db:      database,
+		queries: db.New(database),
+		config:  config,
+	}
+}
+
+// WithTx returns a Cache with the same options whose statements are part of a
+// transaction: what it does happens when tx commits, or not at all. None of its
+// errors but [ErrUnavailable] and [ErrInvalidUser] leaves the transaction
+// unusable.
+func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
+	if tx == nil {
+		panic("sessioncache: WithTx: the transaction is nil")
+	}
+	return newCache[T](tx, c.config)
+}
+
+// retryUnsent runs a statement once more if it never reached the server, because
+// the connection that the pool gave it was dead. Nothing else is safe to run
+// twice without being told to.
+func retryUnsent[T, R any](ctx context.Context, c *Cache[T], statement func(context.Context) (R, error)) (R, error) {
+	result, err := statement(ctx)
+	if _, pooled := c.db.(*pgxpool.Pool); pooled && pgconn.SafeToRetry(err) && ctx.Err() == nil {
+		return statement(ctx)
+	}
+	return result, err
+}
+
+// found turns the driver's way to say that there is no such row into a bool.
+func found(err error) (bool, error) {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}

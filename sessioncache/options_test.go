@@ -1,0 +1,27 @@
+package sessioncache_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+)
+
+func TestMistakesPanic(t *testing.T) {
+	cache, _ := setup[raw](t)
+	for name, mistake := range map[string]func(){
+		"no database":     func() { sessioncache.New[raw](nil) },
+		"no transaction":  func() { cache.WithTx(pgx.Tx(nil)) },
+		"no duration":     func() { sessioncache.WithDuration(0) },
+		"a negative one":  func() { sessioncache.WithDuration(-time.Hour) },
+		"too short a one": func() { sessioncache.WithDuration(time.Nanosecond) },
+		"no logger":       func() { sessioncache.WithLogger(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantPanic(t, mistake)
+		})
+	}
+}

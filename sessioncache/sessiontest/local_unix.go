@@ -1,0 +1,101 @@
+//go:build unix
+
+package sessiontest
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"sync"
+	"syscall"
+)
+
+// cluster is the script that makes a cluster, runs it for as long as its
+// standard input stays open, and removes it.
+//
+//go:embed cluster.sh
+var cluster string
+
+// startLocal runs a cluster of its own from binaries on this machine. The
+// cluster outlives this process by a moment, however the process ends: the end
+// of the script's standard input is what stops it.
+func startLocal(ctx context.Context, bin string) (*Server, error) {
+	folder, err := os.MkdirTemp("", "sessiontest-")
+	if err != nil {
+		return nil, err
+	}
+	script := exec.Command("/bin/sh", "-c", cluster, "sessiontest", bin, folder)
+	script.Dir = folder
+	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	// A group of its own: Ctrl-C is for us, and reaches the script as the end of
+	// its input.
+	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
+		if err := dropPrivileges(script.SysProcAttr, folder); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(folder))
+		}
+	}
+	stdin, err := script.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := script.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	var log bytes.Buffer
+	script.Stderr = &log
+	if err := script.Start(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
+	}
+	stop := sync.OnceValue(func() error {
+		stdin.Close()
+		return script.Wait()
+	})
+
+	giveUp := context.AfterFunc(ctx, func() { _ = stop() })
+	defer giveUp()
+	version, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil { // it ended before the server was up
+		err = stop()
+		return nil, fmt.Errorf("PostgreSQL from %s did not start: %w\n%s", bin, cmp.Or(ctx.Err(), err), &log)
+	}
+	server := url.URL{
+		Scheme:   "postgres",
+		User:     url.User("postgres"),
+		Path:     "/",
+		RawQuery: url.Values{"host": {folder}, "port": {"5432"}}.Encode(),
+	}
+	return own(server, version[:len(version)-1], stop), nil
+}
+
+// dropPrivileges makes a command run as the user postgres, or nobody where
+// there is none, and gives it the folder.
+func dropPrivileges(attr *syscall.SysProcAttr, folder string) error {
+	account, err := user.Lookup("postgres")
+	if err != nil {
+		account, err = user.Lookup("nobody")
+	}
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(account.Uid)
+	if err != nil {
+		return err
+	}
+	gid, err := strconv.Atoi(account.Gid)
+	if err != nil {
+		return err
+	}
+	attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	return os.Chown(folder, uid, gid)
+}

@@ -1,0 +1,112 @@
+package sessiontest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/rhaptos/sessiondb/schema"
+)
+
+// ErrNoServer is returned by [Start] on a machine that has no PostgreSQL to
+// offer.
+var ErrNoServer = errors.New(`no PostgreSQL to test against; do one of these:
+	apt-get install postgresql              (Debian, Ubuntu; macOS: brew install postgresql)
+	start Docker
+	export SESSIONCACHE_DATABASE_URL=postgres://user:password@host/database`)
+
+// Server is a PostgreSQL server to test against. Its methods may be called from
+// several goroutines at once.
+type Server struct {
+	origin      string
+	newDatabase func(context.Context) (*Database, error)
+	stop        func() error
+}
+
+// Database is a place with a migrated session_cache table: a database of its
+// own, or a schema on a server that is not ours.
+type Database struct {
+	// URL is the connection string.
+	URL string
+
+	// Shared says that others use the table too, because the server gives no
+	// other way: keep to random ids, and leave other rows alone.
+	Shared bool
+
+	drop func(context.Context) error
+}
+
+// Start finds a server, or starts one, in the order that the package
+// documentation gives. Close it when done.
+func Start(ctx context.Context) (*Server, error) {
+	var server *Server
+	var err error
+	if url := os.Getenv("SESSIONCACHE_DATABASE_URL"); url != "" {
+		server, err = startExternal(ctx, url)
+	} else if bin, ok := findBinaries(); ok {
+		server, err = startLocal(ctx, bin)
+	} else {
+		server, err = startDocker(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sessiontest: %w", err)
+	}
+	return server, nil
+}
+
+// String tells which server it is.
+func (s *Server) String() string {
+	return s.origin
+}
+
+// NewDatabase returns a database whose session_cache table is migrated and
+// empty, and nobody else's unless it says that it is [Database.Shared].
+func (s *Server) NewDatabase(ctx context.Context) (*Database, error) {
+	database, err := s.newDatabase(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("sessiontest: new database on %s: %w", s, err)
+	}
+	return database, nil
+}
+
+// Close stops the server if Start started it, and throws its databases away.
+func (s *Server) Close() error {
+	return s.stop()
+}
+
+// Drop throws the database away, with whoever is still connected to it.
+func (d *Database) Drop(ctx context.Context) error {
+	return d.drop(ctx)
+}
+
+// migrate brings a database up to the newest schema.
+func migrate(ctx context.Context, url string) error {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDB(*config)
+	defer db.Close()
+	migrations, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS)
+	if err != nil {
+		return err
+	}
+	_, err = migrations.Up(ctx)
+	return err
+}
+
+// execute runs one statement on a connection of its own.
+func execute(ctx context.Context, url, statement string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, statement)
+	return err
+}

@@ -1,0 +1,186 @@
+package sessiontest_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// childEnv makes the test binary the program that TestClusterEndsWithItsProcess
+// kills.
+const childEnv = "SESSIONTEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) == "" {
+		os.Exit(m.Run())
+	}
+	server, err := sessiontest.Start(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	database, err := server.NewDatabase(context.Background())
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(database.URL)
+	select {}
+}
+
+func TestPoolsAreApart(t *testing.T) {
+	t.Parallel()
+	if sessiontest.NewDatabase(t).Shared {
+		t.Skip("this server gives its one table to all")
+	}
+	a, b := sessiontest.NewPool(t), sessiontest.NewPool(t)
+	id := sid.New().String()
+	if err := sessioncache.New[sessioncache.User](a).Set(t.Context(), id, sessioncache.User{}); err != nil {
+		t.Fatal(err)
+	}
+	_, ok, err := sessioncache.New[sessioncache.User](b).Get(t.Context(), id)
+	if err != nil || ok {
+		t.Errorf("the session of one pool is visible from another: %v, %v", ok, err)
+	}
+}
+
+func TestDatabaseIsGoneWithItsTest(t *testing.T) {
+	t.Parallel()
+	var url string
+	var shared bool
+	t.Run("test", func(t *testing.T) {
+		database := sessiontest.NewDatabase(t)
+		url, shared = database.URL, database.Shared
+	})
+	conn, err := pgx.Connect(t.Context(), url)
+	if err == nil {
+		defer conn.Close(t.Context())
+		_, err = conn.Exec(t.Context(), "SELECT FROM session_cache")
+	}
+	if (err == nil) != shared {
+		t.Errorf("after the test its table answers with %v", err)
+	}
+}
+
+// TestClusterEndsWithItsProcess kills a process that has started a server, and
+// waits for the server to be gone.
+func TestClusterEndsWithItsProcess(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), self)
+	child.Env = append(os.Environ(), childEnv+"=1", "SESSIONCACHE_DATABASE_URL=")
+	child.Stderr = os.Stderr
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := url.Parse(line[:len(line)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := at.Query().Get("host")
+	if folder == "" {
+		_ = child.Process.Kill()
+		t.Logf("the server is a container, with a time limit of its own: %s", at)
+		return
+	}
+	conn, err := pgx.Connect(t.Context(), at.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.WaitForNotification(t.Context()); err == nil {
+		t.Error("a notification came from nowhere")
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		_, err := os.Stat(folder)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute later %s is still there: %v", folder, err)
+		}
+		time.Sleep(10 * time.Millisecond) // the folder tells nobody when it goes
+	}
+}
+
+func TestFakeUsersFixedWholeTable(t *testing.T) {
+	t.Parallel()
+	cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+	stray := sid.New().String()
+	if err := cache.Set(t.Context(), stray, sessioncache.User{}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // again and again: each time the table is cleared
+		ids, err := sessiontest.FakeUsers(t.Context(), cache, "fixed")
+		if err != nil || len(ids) != 3 {
+			t.Fatalf("FakeUsers = %v, %v", ids, err)
+		}
+		for i, want := range []struct{ id, userID, name string }{
+			{"00000000-0000-0000-0000-000000000000", "cnxuser:75e06194-baee-4395-8e1a-566b656f6920", "Paul Brian"},
+			{"00000000-0000-0000-0000-000000000001", "cnxuser:75e06194-baee-4395-8e1a-566b656f6921", "Ross Reedstrom"},
+			{"00000000-0000-0000-0000-000000000002", "cnxuser:75e06194-baee-4395-8e1a-566b656f6922", "Ed Woodward"},
+		} {
+			user, ok, err := cache.Get(t.Context(), want.id)
+			if err != nil || !ok || ids[i] != want.id || *user.UserID != want.userID || *user.FullName != want.name ||
+				user.Identifiers[0].UserID != want.userID || user.Email != nil {
+				t.Errorf("fake user %d is %+v under %s, %v, %v; want %v", i, user, ids[i], ok, err, want)
+			}
+		}
+	}
+	if _, ok, err := cache.Get(t.Context(), stray); ok || err != nil {
+		t.Errorf("a session from before: %v, %v; want none", ok, err)
+	}
+}
+
+func TestFakeUsersFloating(t *testing.T) {
+	t.Parallel()
+	cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+	seen := map[string]bool{}
+	for range 3 {
+		ids, err := sessiontest.FakeUsers(t.Context(), cache, "floating")
+		if err != nil || len(ids) != 1 || seen[ids[0]] {
+			t.Fatalf("FakeUsers = %v, %v; want one new id", ids, err)
+		}
+		seen[ids[0]] = true
+		user, ok, err := cache.Get(t.Context(), ids[0])
+		if err != nil || !ok || *user.FullName != "Ed Woodward" {
+			t.Errorf("Get = %+v, %v, %v; want edwoodward", user, ok, err)
+		}
+	}
+}
+
+func TestFakeUsersOfNoKind(t *testing.T) {
+	t.Parallel()
+	cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+	for _, kind := range []string{"", "Fixed", "flaoting"} {
+		if ids, err := sessiontest.FakeUsers(t.Context(), cache, kind); err == nil {
+			t.Errorf("FakeUsers of kind %q = %v; want an error", kind, ids)
+		}
+	}
+}

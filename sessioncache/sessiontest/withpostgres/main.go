@@ -1,0 +1,54 @@
+// Withpostgres runs a command that needs a database:
+//
+//	go run github.com/rhaptos/sessiondb/sessioncache/sessiontest/withpostgres COMMAND [ARGUMENT…]
+//
+// The command finds the connection string of a throwaway, migrated database in
+// the environment variable DATABASE_URL. Which server it is on, package
+// sessiontest tells. The exit code is the command's.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		fmt.Fprintln(os.Stderr, "usage: withpostgres COMMAND [ARGUMENT…]")
+		os.Exit(2)
+	}
+	err := run(os.Args[1], os.Args[2:])
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "withpostgres:", err)
+		os.Exit(1)
+	}
+}
+
+func run(command string, arguments []string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	server, err := sessiontest.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	database, err := server.NewDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, database.Drop(context.WithoutCancel(ctx))) }()
+
+	cmd := exec.CommandContext(ctx, command, arguments...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+database.URL)
+	return cmd.Run()
+}

@@ -1,0 +1,62 @@
+package sessioncache
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// Set stores a user under a new session id. The session is live from now on, by
+// the database's clock, for [SessionDuration] or what [WithDuration] says.
+//
+// An id is never used twice. If it exists already, live or expired, Set deletes
+// that session and returns [ErrConflict]: somebody is trying to get into another's
+// session, or a bug hands out ids twice, and in either case nobody may stay
+// logged in under it. This holds for a Set that is repeated because its answer
+// was lost on the way, too: it costs the user a login, and lets nobody in.
+func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
+	const op = "set"
+	sessionID, err := parseID(op, id)
+	if err != nil {
+		return err
+	}
+	dict, err := encode(op, user)
+	if err != nil {
+		return err
+	}
+	stored, err := c.insert(ctx, sessionID, dict)
+	if err != nil {
+		return interpret(op, err)
+	}
+	if !stored {
+		if _, err := c.delete(ctx, sessionID); err != nil {
+			return interpret(op, err)
+		}
+		return c.conflict(ctx, op, sessionID)
+	}
+	c.log(ctx, slog.LevelDebug, "session set", sessionID)
+	return nil
+}
+
+// insert stores a session and tells whether it did: false means that the id
+// exists.
+func (c *Cache[T]) insert(ctx context.Context, id sid.ID, dict string) (stored bool, err error) {
+	rows, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
+		return c.queries.InsertSession(ctx, db.InsertSessionParams{
+			SessionID: id,
+			UserDict:  dict,
+			Duration:  c.config.duration,
+		})
+	})
+	return rows > 0, err
+}
+
+// conflict reports an id that was about to be used a second time, after its
+// session has been deleted.
+func (c *Cache[T]) conflict(ctx context.Context, op string, id sid.ID) error {
+	c.log(ctx, slog.LevelWarn, "session id used twice", id)
+	return fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
+}

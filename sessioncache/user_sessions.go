@@ -1,0 +1,77 @@
+package sessioncache
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// maxPasses bounds DeleteUser against sessions that come as fast as they go.
+const maxPasses = 100
+
+var errSessionsStay = errors.New("the user still has sessions: new ones keep coming, or they may not be deleted")
+
+// Session is one of a user's sessions, as [Cache.UserSessions] lists them.
+type Session struct {
+	ID         sid.ID
+	Start, End time.Time // by the database's clock; both instants are part of it
+}
+
+// UserSessions lists the live sessions of a user, newest first: those whose
+// stored JSON has this user_id at its top level. A user without any has an empty
+// list.
+func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session, error) {
+	rows, err := retryUnsent(ctx, c, func(ctx context.Context) ([]db.ListUserSessionsRow, error) {
+		return c.queries.ListUserSessions(ctx, userID)
+	})
+	if err != nil {
+		return nil, interpret("list the user's sessions", err)
+	}
+	sessions := make([]Session, len(rows))
+	for i, row := range rows {
+		sessions[i] = Session{ID: row.SessionID, Start: row.StartUTC, End: row.EndUTC}
+	}
+	return sessions, nil
+}
+
+// DeleteUser ends the sessions of a user, all of them or all but exceptIDs: log
+// out everywhere, or everywhere else. It returns how many it deleted, expired
+// ones that were still stored included.
+//
+// When it returns nil there has been a moment at which the user had no other
+// session, even if one of them was being rotated to a new id just then.
+func (c *Cache[T]) DeleteUser(ctx context.Context, userID string, exceptIDs ...string) (n int64, err error) {
+	const op = "delete the user's sessions"
+	except := make(sid.IDs, len(exceptIDs))
+	for i, id := range exceptIDs {
+		if except[i], err = parseID(op, id); err != nil {
+			return 0, err
+		}
+	}
+
+	// A statement sees the rows of the moment it began: a session that moves to a
+	// new id meanwhile is missed under both. So look again until none is left.
+	for range maxPasses {
+		deleted, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
+			return c.queries.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{UserID: userID, ExceptSessionIDs: except})
+		})
+		n += deleted
+		if err != nil {
+			return n, interpret(op, err)
+		}
+		left, err := retryUnsent(ctx, c, func(ctx context.Context) (bool, error) {
+			return c.queries.HasUserSessions(ctx, db.HasUserSessionsParams{UserID: userID, ExceptSessionIDs: except})
+		})
+		if err != nil {
+			return n, interpret(op, err)
+		}
+		if !left {
+			c.logCount(ctx, "sessions of a user deleted", n)
+			return n, nil
+		}
+	}
+	return n, interpret(op, errSessionsStay)
+}

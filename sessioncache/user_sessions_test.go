@@ -1,0 +1,93 @@
+package sessioncache_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+)
+
+func userOf(id string) raw {
+	return raw(`{"user_id":"` + id + `"}`)
+}
+
+func wantSessions(t *testing.T, cache *sessioncache.Cache[raw], user string, want ...string) {
+	t.Helper()
+	sessions, err := cache.UserSessions(t.Context(), user)
+	if err != nil || len(sessions) != len(want) || sessions == nil {
+		t.Fatalf("UserSessions = %v, %v; want %d", sessions, err, len(want))
+	}
+	for i, session := range sessions {
+		if session.ID.String() != want[i] {
+			t.Errorf("session %d is %v; want %s", i, session.ID, want[i])
+		}
+	}
+}
+
+func TestUserSessions(t *testing.T) {
+	cache, pool := setup[raw](t)
+	me, other := newID(), newID()
+	oldest, middle, newest := set(t, cache, userOf(me)), set(t, cache, userOf(me)), set(t, cache, userOf(me))
+	expired := set(t, cache, userOf(me))
+	set(t, cache, userOf(other))
+	set(t, cache, raw(`{"nested":{"user_id":"`+me+`"}}`))
+	set(t, cache, raw(`["user_id"]`))
+	shift(t, pool, oldest, -2*time.Minute)
+	shift(t, pool, middle, -time.Minute)
+	shift(t, pool, expired, -2*time.Hour)
+	wantSessions(t, cache, me, newest, middle, oldest)
+	wantSessions(t, cache, newID())
+}
+
+func TestDeleteUser(t *testing.T) {
+	cache, pool := setup[raw](t)
+	me, other := newID(), newID()
+	a, b, here := set(t, cache, userOf(me)), set(t, cache, userOf(me)), set(t, cache, userOf(me))
+	expired := set(t, cache, userOf(me))
+	shift(t, pool, expired, -2*time.Hour)
+	others := set(t, cache, userOf(other))
+
+	n, err := cache.DeleteUser(t.Context(), me, here, others)
+	if err != nil || n != 3 {
+		t.Errorf("DeleteUser but here = %d, %v; want 3", n, err)
+	}
+	wantNone(t, cache, a)
+	wantNone(t, cache, b)
+	wantSessions(t, cache, me, here)
+
+	n, err = cache.DeleteUser(t.Context(), me)
+	if err != nil || n != 1 {
+		t.Errorf("DeleteUser = %d, %v; want 1", n, err)
+	}
+	wantSessions(t, cache, me)
+	wantSessions(t, cache, other, others)
+}
+
+// TestDeleteUserRacingRotate has a session on the move while its user logs out
+// everywhere: it must not slip through under its new id.
+func TestDeleteUserRacingRotate(t *testing.T) {
+	cache, _ := setup[raw](t)
+	for range 300 {
+		me := newID()
+		var movers sync.WaitGroup
+		for range 3 {
+			id := set(t, cache, userOf(me))
+			movers.Go(func() {
+				for ok := true; ok; {
+					next := newID()
+					var err error
+					if ok, err = cache.Rotate(t.Context(), id, next); err != nil {
+						t.Error(err)
+					}
+					id = next
+				}
+			})
+		}
+		if _, err := cache.DeleteUser(t.Context(), me); err != nil {
+			t.Fatal(err)
+		}
+		wantSessions(t, cache, me)
+		movers.Wait()
+	}
+}
