@@ -1,0 +1,75 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOOSE := go run -tags "no_clickhouse no_libsql no_mssql no_mysql no_sqlite3 no_vertica no_ydb" github.com/pressly/goose/v3/cmd/goose@v3.29.0
+SQLC := go run github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
+WITH_POSTGRES := go run ./sessioncache/sessiontest/withpostgres
+
+# $(call need,a command that succeeds where it is,its Debian packages)
+define need
+@{ $(1); } >/dev/null 2>&1 || { \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(2); \
+	else \
+		echo 'Something is missing here. Install it with: sudo apt-get install $(2)' >&2; exit 1; \
+	fi; }
+endef
+
+.PHONY: help
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: postgresql ## live through a session's life on a throwaway PostgreSQL
+	@go run ./examples/lifecycle
+
+.PHONY: test
+test: postgresql compiler ## run the tests on a throwaway PostgreSQL
+	go test -race -shuffle=on -count=1 ./...
+
+.PHONY: check
+check: drift vet vet-sql vet-migrations lint ## run every check that is not a test
+
+.PHONY: generate
+generate: compiler ## compile queries/ to db/
+	rm -f db/*.go
+	go generate -tags tools ./...
+
+.PHONY: migrate
+migrate: ## migrate the database at DATABASE_URL to the newest schema
+	@test -n "$$DATABASE_URL" || { echo 'usage: make migrate DATABASE_URL=postgres://…' >&2; exit 2; }
+	$(GOOSE) -dir schema postgres "$$DATABASE_URL" up
+
+.PHONY: drift
+drift: compiler ## check that db/ is what queries/ compiles to
+	rm -f db/*.go
+	$(SQLC) generate
+	@test -z "$$(git status --porcelain db)" || { git status --porcelain db; echo 'db/ and queries/ differ: commit what make generate writes' >&2; exit 1; }
+
+.PHONY: vet
+vet: compiler
+	go vet ./...
+	GOOS=windows go vet ./...
+
+.PHONY: vet-sql
+vet-sql: postgresql compiler ## have a real server PREPARE every query
+	$(WITH_POSTGRES) $(SQLC) vet
+
+.PHONY: vet-migrations
+vet-migrations: postgresql ## take the goose CLI down and up again through schema/
+	$(WITH_POSTGRES) $(SHELL) -ec 'goose() { $(GOOSE) -dir schema postgres "$$DATABASE_URL" "$$@"; }; \
+		goose status; goose redo; goose down; goose down; goose up; goose status'
+
+.PHONY: lint
+lint: compiler ## run golangci-lint
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: postgresql
+postgresql:
+	$(call need,test -n "$$SESSIONCACHE_DATABASE_URL" || command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || docker info,postgresql)
+
+# The race detector and sqlc's parser are C.
+.PHONY: compiler
+compiler:
+	$(call need,command -v gcc || command -v clang,gcc libc6-dev)
