@@ -3,6 +3,8 @@ package sessioncache
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -37,6 +39,8 @@ var (
 	ErrUnavailable = errors.New("session database unavailable")
 )
 
+var errNotText = errors.New("the user id is not text in UTF-8, or has a NUL in it")
+
 // SQLSTATE codes, as PostgreSQL's documentation lists them in appendix A.
 const (
 	undefinedTable    = "42P01"
@@ -65,6 +69,15 @@ func interpret(op string, err error) error {
 		}
 	}
 	return fmt.Errorf("sessioncache: %s: %w%s: %w", op, kind, hint, err)
+}
+
+// checkUserID refuses what no text of PostgreSQL's can be, and what one exec mode
+// would report in other words than the next.
+func checkUserID(op, userID string) error {
+	if strings.ContainsRune(userID, 0) || !utf8.ValidString(userID) {
+		return invalidUser(op, errNotText)
+	}
+	return nil
 }
 
 // invalidUser is the error of a user that never reached the database, or came

@@ -2,6 +2,7 @@ package sessioncache_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log"
@@ -152,12 +153,13 @@ func ExampleCache_Rotate() {
 
 func ExampleCache_UserSessions() {
 	cache := sessioncache.New[Account](pool)
+	user := "user-" + rand.Text()
 	for range 2 { // on two devices
-		if err := cache.Set(ctx, sid.New().String(), Account{ID: "u5"}); err != nil {
+		if err := cache.Set(ctx, sid.New().String(), Account{ID: user}); err != nil {
 			log.Fatal(err)
 		}
 	}
-	sessions, err := cache.UserSessions(ctx, "u5")
+	sessions, err := cache.UserSessions(ctx, user)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -171,14 +173,14 @@ func ExampleCache_UserSessions() {
 
 func ExampleCache_DeleteUser() {
 	cache := sessioncache.New[Account](pool)
-	here := sid.New().String()
+	user, here := "user-"+rand.Text(), sid.New().String()
 	for _, id := range []string{here, sid.New().String(), sid.New().String()} {
-		if err := cache.Set(ctx, id, Account{ID: "u6"}); err != nil {
+		if err := cache.Set(ctx, id, Account{ID: user}); err != nil {
 			log.Fatal(err)
 		}
 	}
-	fmt.Println(cache.DeleteUser(ctx, "u6", here)) // everywhere else
-	fmt.Println(cache.DeleteUser(ctx, "u6"))       // everywhere
+	fmt.Println(cache.DeleteUser(ctx, user, here)) // everywhere else
+	fmt.Println(cache.DeleteUser(ctx, user))       // everywhere
 	// Output:
 	// 2 <nil>
 	// 1 <nil>

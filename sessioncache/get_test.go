@@ -78,9 +78,10 @@ func TestClientClockPlaysNoPart(t *testing.T) {
 		}
 		defer pool.Close()
 		cache := sessioncache.New[raw](pool)
-		id := set(t, cache, raw(`{"user_id":"u"}`))
-		wantUser(t, cache, id, `{"user_id":"u"}`)
-		sessions, err := cache.UserSessions(t.Context(), "u")
+		me := newID()
+		id := set(t, cache, userOf(me))
+		wantUser(t, cache, id, string(userOf(me)))
+		sessions, err := cache.UserSessions(t.Context(), me)
 		if err != nil || len(sessions) != 1 || sessions[0].Start.Year() < 2020 {
 			t.Errorf("UserSessions = %v, %v; want one that starts by the server's clock", sessions, err)
 		}

@@ -11,9 +11,10 @@ import (
 
 func TestRotate(t *testing.T) {
 	cache, pool := setup[raw](t)
-	oldID, newID := set(t, cache, raw(`{"user_id":"u"}`)), newID()
+	me := newID()
+	oldID, newID := set(t, cache, userOf(me)), newID()
 	shift(t, pool, oldID, -time.Minute)
-	before, err := cache.UserSessions(t.Context(), "u")
+	before, err := cache.UserSessions(t.Context(), me)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,8 +23,8 @@ func TestRotate(t *testing.T) {
 		t.Fatalf("Rotate = %v, %v", ok, err)
 	}
 	wantNone(t, cache, oldID)
-	wantUser(t, cache, newID, `{"user_id":"u"}`)
-	after, err := cache.UserSessions(t.Context(), "u")
+	wantUser(t, cache, newID, string(userOf(me)))
+	after, err := cache.UserSessions(t.Context(), me)
 	if err != nil || len(after) != 1 || after[0].Start != before[0].Start || after[0].End != before[0].End {
 		t.Errorf("the times were %v and are %v, %v", before, after, err)
 	}

@@ -24,11 +24,15 @@ type Session struct {
 // stored JSON has this user_id at its top level. A user without any has an empty
 // list.
 func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session, error) {
+	const op = "list the user's sessions"
+	if err := checkUserID(op, userID); err != nil {
+		return nil, err
+	}
 	rows, err := retryUnsent(ctx, c, func(ctx context.Context) ([]db.ListUserSessionsRow, error) {
 		return c.queries.ListUserSessions(ctx, userID)
 	})
 	if err != nil {
-		return nil, interpret("list the user's sessions", err)
+		return nil, interpret(op, err)
 	}
 	sessions := make([]Session, len(rows))
 	for i, row := range rows {
@@ -45,6 +49,9 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session, 
 // session, even if one of them was being rotated to a new id just then.
 func (c *Cache[T]) DeleteUser(ctx context.Context, userID string, exceptIDs ...string) (n int64, err error) {
 	const op = "delete the user's sessions"
+	if err := checkUserID(op, userID); err != nil {
+		return 0, err
+	}
 	except := make(sid.IDs, len(exceptIDs))
 	for i, id := range exceptIDs {
 		if except[i], err = parseID(op, id); err != nil {
