@@ -15,7 +15,7 @@ type SessionCache struct {
 	// The session's id, made by the application and used once.
 	SessionID sid.ID
 	// The user as a JSON document, kept as the text it came in.
-	UserDict string
+	UserDict []byte
 	// The first instant at which the session is live, by the database's clock.
 	StartUTC time.Time
 	// The last instant at which the session is live, by the database's clock.

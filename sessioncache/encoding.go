@@ -1,9 +1,9 @@
 package sessioncache
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -15,38 +15,39 @@ var (
 )
 
 // encode returns the JSON of a user. Raw JSON is checked and stays as it is;
-// encoding/json would squeeze and escape it.
-func encode[T any](op string, user T) (string, error) {
-	var dict string
+// a codec would squeeze and escape it.
+func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
 	switch raw := any(&user).(type) {
 	case *json.RawMessage:
 		if *raw != nil && (!utf8.Valid(*raw) || !json.Valid(*raw)) {
 			return "", invalidUser(op, errNotJSON)
 		}
-		dict = string(*raw)
+		if isNull(*raw) {
+			return "", invalidUser(op, errNull)
+		}
+		return string(*raw), nil
 	default:
-		data, err := json.Marshal(user)
+		data, err := c.config.marshal(user)
 		if err != nil {
 			return "", invalidUser(op, err)
 		}
-		dict = string(data)
+		if isNull(data) {
+			return "", invalidUser(op, errNull)
+		}
+		return string(data), nil
 	}
-	if isNull(dict) {
-		return "", invalidUser(op, errNull)
-	}
-	return dict, nil
 }
 
-// decode reads a user from its JSON.
-func decode[T any](op, dict string) (user T, err error) {
+// decode reads a user from its JSON, and keeps the JSON if that is what a T is.
+func (c *Cache[T]) decode(op string, dict []byte) (user T, err error) {
 	if isNull(dict) {
 		return user, invalidUser(op, errNull)
 	}
 	switch raw := any(&user).(type) {
 	case *json.RawMessage:
-		*raw = json.RawMessage(dict)
+		*raw = dict
 	default:
-		if err := json.Unmarshal([]byte(dict), &user); err != nil {
+		if err := c.config.unmarshal(dict, &user); err != nil {
 			var none T // not what was decoded until then
 			return none, invalidUser(op, err)
 		}
@@ -54,8 +55,8 @@ func decode[T any](op, dict string) (user T, err error) {
 	return user, nil
 }
 
-// isNull also takes the empty string, which a nil RawMessage is.
-func isNull(dict string) bool {
-	dict = strings.TrimSpace(dict)
-	return dict == "" || dict == "null"
+// isNull also takes no JSON at all, which a nil RawMessage is.
+func isNull(dict []byte) bool {
+	dict = bytes.TrimSpace(dict)
+	return len(dict) == 0 || string(dict) == "null"
 }

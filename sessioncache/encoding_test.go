@@ -3,9 +3,11 @@ package sessioncache_test
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
@@ -173,4 +175,25 @@ func TestUserIDThatNoTextHolds(t *testing.T) {
 		_, err = cache.DeleteUser(context.Background(), userID)
 		wantError(t, "DeleteUser", err, sessioncache.ErrInvalidUser)
 	}
+}
+
+func TestCodec(t *testing.T) {
+	var marshalled, unmarshalled atomic.Int32
+	cache, pool := setup[counter](t, sessioncache.WithCodec(
+		func(v any) ([]byte, error) {
+			marshalled.Add(1)
+			data, err := json.Marshal(v)
+			return append(data, ' '), err
+		},
+		func(data []byte, v any) error {
+			unmarshalled.Add(1)
+			return json.Unmarshal(data, v)
+		},
+	))
+	id := set(t, cache, counter{N: 7})
+	got, ok, err := cache.Get(t.Context(), id)
+	if err != nil || !ok || got.N != 7 || marshalled.Load() != 1 || unmarshalled.Load() != 1 {
+		t.Errorf("Get = %v, %v, %v, after %d and %d calls of the codec", got, ok, err, marshalled.Load(), unmarshalled.Load())
+	}
+	wantUser(t, sessioncache.New[raw](pool), id, `{"n":7} `)
 }

@@ -51,24 +51,32 @@ const (
 	classProgramLimitExceeded = "54"
 )
 
-// interpret is the one place where an error of the driver becomes an error of
-// this package. op is the call that failed.
+// kindOf is the one place where an error of the driver becomes an error of this
+// package.
+func kindOf(err error) error {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pgErr.Code[:min(2, len(pgErr.Code))] {
+		case classDataException, classProgramLimitExceeded:
+			return ErrInvalidUser
+		}
+	}
+	return ErrUnavailable
+}
+
+// interpret says what failed, of what kind it is and what can be done about it.
+// op is the call that failed.
 func interpret(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	kind, hint := ErrUnavailable, ""
+	hint := ""
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch pgErr.Code[:min(2, len(pgErr.Code))] {
-		case classDataException, classProgramLimitExceeded:
-			kind = ErrInvalidUser
-		}
 		switch pgErr.Code {
 		case undefinedTable, undefinedColumn, undefinedFunction:
 			hint = ` (run the migrations: goose -dir schema postgres "$DATABASE_URL" up)`
 		}
 	}
-	return fmt.Errorf("sessioncache: %s: %w%s: %w", op, kind, hint, err)
+	return fmt.Errorf("sessioncache: %s: %w%s: %w", op, kindOf(err), hint, err)
 }
 
 // checkUserID refuses what no text of PostgreSQL's can be, and what one exec mode

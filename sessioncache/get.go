@@ -16,22 +16,36 @@ func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err err
 	if err != nil {
 		return user, false, err
 	}
-	dict, ok, err := c.lookUp(ctx, sessionID)
+	session, err := c.lookUp(ctx, sessionID)
 	if err != nil {
 		return user, false, interpret(op, err)
 	}
-	if !ok {
+	if !session.live {
 		return user, false, nil
 	}
-	user, err = decode[T](op, dict)
+	user, err = c.decode(op, session.dict)
 	return user, err == nil, err
 }
 
-// lookUp returns the user of a live session as JSON.
-func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (dict string, ok bool, err error) {
-	dict, err = retryUnsent(ctx, c, func(ctx context.Context) (string, error) {
+// lookup is what the table says of an id.
+type lookup struct {
+	live bool
+	dict []byte // the user as JSON, of a live session; nobody else has it
+}
+
+// lookUp finds a session, together with others who look for theirs when all
+// connections are busy.
+func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (lookup, error) {
+	if c.gets == nil {
+		return c.lookUpAlone(ctx, id)
+	}
+	return c.gets.Do(ctx, id)
+}
+
+func (c *Cache[T]) lookUpAlone(ctx context.Context, id sid.ID) (session lookup, err error) {
+	session.dict, err = retryUnsent(ctx, c, func(ctx context.Context) ([]byte, error) {
 		return c.queries.GetSession(ctx, id)
 	})
-	ok, err = found(err)
-	return dict, ok, err
+	session.live, err = found(err)
+	return session, err
 }

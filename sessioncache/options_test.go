@@ -1,6 +1,7 @@
 package sessioncache_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -17,6 +18,8 @@ func TestMistakesPanic(t *testing.T) {
 		"no duration":     func() { sessioncache.WithDuration(0) },
 		"a negative one":  func() { sessioncache.WithDuration(-time.Hour) },
 		"too short a one": func() { sessioncache.WithDuration(time.Nanosecond) },
+		"no marshal":      func() { sessioncache.WithCodec(nil, json.Unmarshal) },
+		"no unmarshal":    func() { sessioncache.WithCodec(json.Marshal, nil) },
 		"no logger":       func() { sessioncache.WithLogger(nil) },
 	} {
 		t.Run(name, func(t *testing.T) {

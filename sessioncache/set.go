@@ -23,11 +23,11 @@ func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
 	if err != nil {
 		return err
 	}
-	dict, err := encode(op, user)
+	dict, err := c.encode(op, user)
 	if err != nil {
 		return err
 	}
-	stored, err := c.insert(ctx, sessionID, dict)
+	stored, err := c.insert(ctx, insertion{ctx, sessionID, dict})
 	if err != nil {
 		return interpret(op, err)
 	}
@@ -41,17 +41,44 @@ func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
 	return nil
 }
 
-// insert stores a session and tells whether it did: false means that the id
+// insertion is a session to be stored.
+type insertion struct {
+	ctx  context.Context // its caller's
+	id   sid.ID
+	dict string
+}
+
+// inserted is how that went: when it was not stored and there is no error, the id
 // exists.
-func (c *Cache[T]) insert(ctx context.Context, id sid.ID, dict string) (stored bool, err error) {
+type inserted struct {
+	stored bool
+	err    error // this session's alone
+}
+
+// insert stores a session, together with others who store theirs when all
+// connections are busy.
+func (c *Cache[T]) insert(ctx context.Context, session insertion) (stored bool, err error) {
+	var result inserted
+	if c.sets == nil || len(session.dict) > largestTogether {
+		result, err = c.insertAlone(ctx, session)
+	} else {
+		result, err = c.sets.Do(ctx, session)
+	}
+	if err == nil {
+		err = result.err
+	}
+	return result.stored, err
+}
+
+func (c *Cache[T]) insertAlone(ctx context.Context, session insertion) (inserted, error) {
 	rows, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
 		return c.queries.InsertSession(ctx, db.InsertSessionParams{
-			SessionID: id,
-			UserDict:  dict,
+			SessionID: session.id,
+			UserDict:  session.dict,
 			Duration:  c.config.duration,
 		})
 	})
-	return rows > 0, err
+	return inserted{stored: rows > 0}, err
 }
 
 // conflict reports an id that was about to be used a second time, after its

@@ -36,10 +36,11 @@ func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) e
 	if ok, err = found(err); !ok {
 		return false, interpret(op, err)
 	}
-	if dict, err = changed(op, dict, change); err != nil {
+	newDict, err := c.change(op, dict, change)
+	if err != nil {
 		return false, err
 	}
-	rows, err := queries.UpdateSession(ctx, db.UpdateSessionParams{SessionID: sessionID, UserDict: dict})
+	rows, err := queries.UpdateSession(ctx, db.UpdateSessionParams{SessionID: sessionID, UserDict: newDict})
 	if err != nil {
 		return false, interpret(op, err)
 	}
@@ -50,14 +51,14 @@ func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) e
 	return rows > 0, nil
 }
 
-// changed applies change to a user as JSON.
-func changed[T any](op, dict string, change func(*T) error) (string, error) {
-	user, err := decode[T](op, dict)
+// change applies a change to a user as JSON.
+func (c *Cache[T]) change(op string, dict []byte, change func(*T) error) (string, error) {
+	user, err := c.decode(op, dict)
 	if err != nil {
 		return "", err
 	}
 	if err := change(&user); err != nil {
 		return "", err
 	}
-	return encode(op, user)
+	return c.encode(op, user)
 }

@@ -1,17 +1,26 @@
 # Runs a throwaway PostgreSQL cluster until standard input ends.
-# Usage: cluster.sh BIN FOLDER
+# Usage: cluster.sh BIN FOLDER PORT SETTINGS
 bin=$1
 folder=$2
+port=$3
+settings=$4
 data=$folder/data
 
 trap 'rm -rf "$folder"' EXIT
 
-# No TCP; no fsync and no full pages either: a crash of the machine may have it
-# all. pg_ctl hands the options to a shell: they stay on one line.
-options="-k '$folder' -p 5432 -c listen_addresses='' -c max_connections=300 -c fsync=off -c full_page_writes=off"
-
 "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C --no-sync >>"$folder/log" 2>&1 &&
-"$bin/pg_ctl" start -w -t 60 -D "$data" -l "$folder/log" -o "$options" >>"$folder/log" 2>&1 || {
+# No TCP; no fsync and no full pages either: a crash of the machine may have it
+# all. Of a setting that comes twice, the last counts.
+cat >>"$data/postgresql.conf" <<-SETTINGS &&
+	unix_socket_directories = '$folder'
+	port = $port
+	listen_addresses = ''
+	max_connections = 300
+	fsync = off
+	full_page_writes = off
+	$settings
+	SETTINGS
+"$bin/pg_ctl" start -w -t 60 -D "$data" -l "$folder/log" >>"$folder/log" 2>&1 || {
 	cat "$folder/log" >&2
 	exit 1
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // startDocker runs PostgreSQL's image in a container of its own.
-func startDocker(ctx context.Context) (*Server, error) {
+func startDocker(ctx context.Context, settings []string) (*Server, error) {
 	pool, err := dockertest.NewPool("")
 	if err == nil {
 		err = pool.Client.PingWithContext(ctx)
@@ -25,13 +25,18 @@ func startDocker(ctx context.Context) (*Server, error) {
 
 	image := cmp.Or(os.Getenv("SESSIONCACHE_TEST_IMAGE"), "postgres:18-alpine")
 	repository, tag, _ := strings.Cut(image, ":")
+	command := []string{"postgres", "-c", "fsync=off", "-c", "max_connections=300"}
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		command = append(command, "-c", strings.TrimSpace(name)+"="+strings.Trim(value, " '"))
+	}
 	container, err := pool.RunWithOptions(&dockertest.RunOptions{
 		Repository: repository,
 		Tag:        cmp.Or(tag, "latest"),
 		Env:        []string{"POSTGRES_HOST_AUTH_METHOD=trust"},
 		// A process that ends without Close leaves the container to this limit.
 		Entrypoint: []string{"timeout", "3600", "docker-entrypoint.sh"},
-		Cmd:        []string{"postgres", "-c", "fsync=off", "-c", "max_connections=300"},
+		Cmd:        command,
 	}, func(host *docker.HostConfig) {
 		host.AutoRemove = true
 	})

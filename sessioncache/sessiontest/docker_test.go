@@ -18,7 +18,7 @@ func TestDocker(t *testing.T) {
 	}
 	daemon := err == nil
 
-	server, err := startDocker(t.Context())
+	server, err := startDocker(t.Context(), nil)
 	if !daemon {
 		if !errors.Is(err, ErrNoServer) || !strings.Contains(err.Error(), "apt-get install postgresql") {
 			t.Errorf("without a daemon: %v; want ErrNoServer with what to install", err)

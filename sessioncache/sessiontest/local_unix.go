@@ -10,11 +10,13 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -28,12 +30,16 @@ var cluster string
 // startLocal runs a cluster of its own from binaries on this machine. The
 // cluster outlives this process by a moment, however the process ends: the end
 // of the script's standard input is what stops it.
-func startLocal(ctx context.Context, bin string) (*Server, error) {
+func startLocal(ctx context.Context, bin string, settings []string) (*Server, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
 	folder, err := os.MkdirTemp("", "sessiontest-")
 	if err != nil {
 		return nil, err
 	}
-	script := exec.Command("/bin/sh", "-c", cluster, "sessiontest", bin, folder)
+	script := exec.Command("/bin/sh", "-c", cluster, "sessiontest", bin, folder, port, strings.Join(settings, "\n"))
 	script.Dir = folder
 	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	// A group of its own: Ctrl-C is for us, and reaches the script as the end of
@@ -73,9 +79,21 @@ func startLocal(ctx context.Context, bin string) (*Server, error) {
 		Scheme:   "postgres",
 		User:     url.User("postgres"),
 		Path:     "/",
-		RawQuery: url.Values{"host": {folder}, "port": {"5432"}}.Encode(),
+		RawQuery: url.Values{"host": {folder}, "port": {port}}.Encode(),
 	}
 	return own(server, version[:len(version)-1], stop), nil
+}
+
+// freePort is a TCP port on which nobody listens. It names the private socket,
+// too, and counts only if the settings have the server listen.
+func freePort() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	return port, err
 }
 
 // dropPrivileges makes a command run as the user postgres, or nobody where

@@ -43,15 +43,20 @@ type Database struct {
 
 // Start finds a server, or starts one, in the order that the package
 // documentation gives. Close it when done.
-func Start(ctx context.Context) (*Server, error) {
+//
+// A server that it starts has the settings added to its configuration, each a
+// line as in postgresql.conf: "fsync = on". One that somebody else runs has its
+// own. With "listen_addresses = '127.0.0.1'" it listens on the TCP port that a
+// [Database]'s URL names.
+func Start(ctx context.Context, settings ...string) (*Server, error) {
 	var server *Server
 	var err error
 	if url := os.Getenv("SESSIONCACHE_DATABASE_URL"); url != "" {
 		server, err = startExternal(ctx, url)
 	} else if bin, ok := findBinaries(); ok {
-		server, err = startLocal(ctx, bin)
+		server, err = startLocal(ctx, bin, settings)
 	} else {
-		server, err = startDocker(ctx)
+		server, err = startDocker(ctx, settings)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sessiontest: %w", err)

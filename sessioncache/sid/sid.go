@@ -5,6 +5,7 @@
 package sid
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -46,6 +47,12 @@ func Parse(s string) (ID, error) {
 		return ID{}, ErrMalformed // not err: it may repeat the input
 	}
 	return ID(id), nil
+}
+
+// Compare orders ids as PostgreSQL does: it returns -1, 0 or +1 for id before,
+// equal to or after other.
+func (id ID) Compare(other ID) int {
+	return bytes.Compare(id[:], other[:])
 }
 
 // String returns the id in canonical form, in lower case.

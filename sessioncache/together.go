@@ -1,0 +1,122 @@
+package sessioncache
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// Callers who would have to wait for a connection share a round trip: Gets one
+// SELECT, Sets one INSERT and its commit. Who rides with whom is the business of
+// package coalesce; this file says what a ride does.
+
+const (
+	// batchLimit is how many callers share a statement at most. Twice as many are
+	// no faster, and wait longer.
+	batchLimit = 64
+
+	// largestTogether is the longest dict, in bytes, that is stored together with
+	// others: a larger one would cost them more than it saves.
+	largestTogether = 64 << 10
+)
+
+// rideTogether makes the callers of a Cache on a pool share statements. One
+// connection of the pool is left to those that ride with nobody, Delete, Update
+// and the application's own: the fuller batches more than make up for it.
+func (c *Cache[T]) rideTogether(pool *pgxpool.Pool) {
+	slots := max(1, int(pool.Config().MaxConns)-1)
+	c.gets = &coalesce.Group[sid.ID, lookup]{
+		Slots: slots, Limit: batchLimit, Alone: c.lookUpAlone, Together: c.lookUpTogether,
+	}
+	c.sets = &coalesce.Group[insertion, inserted]{
+		Slots: slots, Limit: batchLimit, Alone: c.insertAlone, Together: c.insertTogether,
+	}
+}
+
+// lookUpTogether finds several sessions; one that several callers ask for is
+// looked up once.
+func (c *Cache[T]) lookUpTogether(ctx context.Context, ids []sid.ID, sessions []lookup) error {
+	distinct := slices.Clone(ids)
+	slices.SortFunc(distinct, sid.ID.Compare)
+	distinct = slices.Compact(distinct)
+
+	rows, err := retryUnsent(ctx, c, func(ctx context.Context) ([]db.GetSessionsRow, error) {
+		return c.queries.GetSessions(ctx, distinct)
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(rows, func(a, b db.GetSessionsRow) int { return a.SessionID.Compare(b.SessionID) })
+	for i, id := range ids {
+		row, live := slices.BinarySearchFunc(rows, id, func(row db.GetSessionsRow, id sid.ID) int {
+			return row.SessionID.Compare(id)
+		})
+		if !live {
+			continue
+		}
+		sessions[i] = lookup{live: true, dict: rows[row].UserDict}
+		if len(distinct) < len(ids) { // some share a row: to each a dict of their own
+			sessions[i].dict = bytes.Clone(sessions[i].dict)
+		}
+	}
+	return nil
+}
+
+// insertTogether stores several sessions. Of several with one id the first is
+// stored and the others are not: they are in conflict, as they would be alone.
+func (c *Cache[T]) insertTogether(ctx context.Context, sessions []insertion, results []inserted) error {
+	// Sorted, so that two batches with ids in common wait for one another in one
+	// order, and do not deadlock.
+	order := make([]int, 0, len(sessions))
+	for i, session := range sessions {
+		if err := session.ctx.Err(); err != nil {
+			results[i].err = err // its caller has gone, and takes it for not stored
+		} else {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return sessions[a].id.Compare(sessions[b].id) })
+	c.insertInOrder(ctx, sessions, order, results)
+	return nil
+}
+
+// insertInOrder stores the sessions that order lists. A dict that PostgreSQL
+// rejects takes the whole statement with it, so it halves the batch until that
+// session is alone with its error.
+func (c *Cache[T]) insertInOrder(ctx context.Context, sessions []insertion, order []int, results []inserted) {
+	if len(order) == 0 {
+		return
+	}
+	params := db.InsertSessionsParams{
+		SessionIDs: make(sid.IDs, len(order)),
+		UserDicts:  make([]string, len(order)),
+		Duration:   c.config.duration,
+	}
+	for i, session := range order {
+		params.SessionIDs[i], params.UserDicts[i] = sessions[session].id, sessions[session].dict
+	}
+	stored, err := retryUnsent(ctx, c, func(ctx context.Context) ([]sid.ID, error) {
+		return c.queries.InsertSessions(ctx, params)
+	})
+	if err != nil && len(order) > 1 && kindOf(err) == ErrInvalidUser {
+		half := len(order) / 2
+		c.insertInOrder(ctx, sessions, order[:half], results)
+		c.insertInOrder(ctx, sessions, order[half:], results)
+		return
+	}
+
+	slices.SortFunc(stored, sid.ID.Compare)
+	for _, session := range order {
+		if len(stored) > 0 && stored[0] == sessions[session].id {
+			results[session].stored = true
+			stored = stored[1:]
+		}
+		results[session].err = err
+	}
+}
