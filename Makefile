@@ -28,6 +28,14 @@ run: postgresql ## live through a session's life on a throwaway PostgreSQL
 test: postgresql compiler ## run the tests on a throwaway PostgreSQL
 	go test -race -shuffle=on -count=1 ./...
 
+.PHONY: test-bench
+test-bench: postgresql ## run the benchmark for a moment, to see that it works
+	cd bench && go test -count=1 ./...
+
+.PHONY: bench
+bench: postgresql ## measure against what else there is, in ten minutes (apt-get install redis-server first)
+	cd bench && go run . $(ARGS)
+
 .PHONY: check
 check: drift vet vet-sql vet-migrations lint ## run every check that is not a test
 
@@ -50,7 +58,8 @@ drift: compiler ## check that db/ is what queries/ compiles to
 .PHONY: vet
 vet: compiler
 	go vet ./...
-	GOOS=windows go vet ./...
+	cd bench && go vet ./...
+	GOOS=windows go build ./...
 
 .PHONY: vet-sql
 vet-sql: postgresql compiler ## have a real server PREPARE every query
@@ -64,6 +73,7 @@ vet-migrations: postgresql ## take the goose CLI down and up again through schem
 .PHONY: lint
 lint: compiler ## run golangci-lint
 	$(GOLANGCI_LINT) run ./...
+	cd bench && $(GOLANGCI_LINT) run --config ../.golangci.yml ./...
 
 .PHONY: postgresql
 postgresql:

@@ -17,25 +17,19 @@ var (
 // encode returns the JSON of a user. Raw JSON is checked and stays as it is;
 // a codec would squeeze and escape it.
 func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
-	switch raw := any(&user).(type) {
-	case *json.RawMessage:
-		if *raw != nil && (!utf8.Valid(*raw) || !json.Valid(*raw)) {
+	var data []byte
+	if raw, ok := any(&user).(*json.RawMessage); ok {
+		data = *raw
+		if data != nil && (!utf8.Valid(data) || !json.Valid(data)) {
 			return "", invalidUser(op, errNotJSON)
 		}
-		if isNull(*raw) {
-			return "", invalidUser(op, errNull)
-		}
-		return string(*raw), nil
-	default:
-		data, err := c.config.marshal(user)
-		if err != nil {
-			return "", invalidUser(op, err)
-		}
-		if isNull(data) {
-			return "", invalidUser(op, errNull)
-		}
-		return string(data), nil
+	} else if data, err = c.config.marshal(user); err != nil {
+		return "", invalidUser(op, err)
 	}
+	if isNull(data) {
+		return "", invalidUser(op, errNull)
+	}
+	return string(data), nil
 }
 
 // decode reads a user from its JSON, and keeps the JSON if that is what a T is.
@@ -43,16 +37,15 @@ func (c *Cache[T]) decode(op string, dict []byte) (user T, err error) {
 	if isNull(dict) {
 		return user, invalidUser(op, errNull)
 	}
-	switch raw := any(&user).(type) {
-	case *json.RawMessage:
+	if raw, ok := any(&user).(*json.RawMessage); ok {
 		*raw = dict
-	default:
-		if err := c.config.unmarshal(dict, &user); err != nil {
-			var none T // not what was decoded until then
-			return none, invalidUser(op, err)
-		}
+		return user, nil
 	}
-	return user, nil
+	decoded := new(T)
+	if err := c.config.unmarshal(dict, decoded); err != nil {
+		return user, invalidUser(op, err) // not what was decoded until then
+	}
+	return *decoded, nil
 }
 
 // isNull also takes no JSON at all, which a nil RawMessage is.

@@ -1,0 +1,96 @@
+// Bench measures sessioncache side by side with what else there is to keep
+// sessions in, all in one run: the contenders take turns, so that whatever the
+// machine does besides falls on each of them.
+//
+//	make bench                        (from the module's root: everything, about ten minutes)
+//	go run . -callers 64 -rounds 3    (a part of it)
+//	go run . -help
+//
+// It starts PostgreSQL and Redis itself, prints a table, and writes latest.md,
+// latest.json and latest.svg to the folder that -out names.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options are what the command line says.
+type options struct {
+	callers  []int
+	rounds   int
+	turn     time.Duration
+	sessions int
+	payload  int
+	pool     int
+	delay    time.Duration
+	only     string
+	out      string
+}
+
+func main() {
+	var o options
+	callers := flag.String("callers", "1,16,64,256,1024", "how many callers at once, separated by commas")
+	flag.IntVar(&o.rounds, "rounds", 5, "how many turns each contender has; the table shows medians")
+	flag.DurationVar(&o.turn, "turn", time.Second, "how long a turn takes")
+	flag.IntVar(&o.sessions, "sessions", 100_000, "how many sessions are stored before")
+	flag.IntVar(&o.payload, "payload", 570, "how many bytes a user takes as JSON")
+	flag.IntVar(&o.pool, "pool", 4, "how many connections to PostgreSQL each contender may open")
+	flag.DurationVar(&o.delay, "delay", 0, "how much longer a round trip to the servers takes: 500us, say")
+	flag.StringVar(&o.only, "only", "", "measure only operations whose name holds this: get or set")
+	flag.StringVar(&o.out, "out", "results", "where to write the results")
+	proxyTo := flag.String("proxy", "", "be the delaying proxy to this address (bench starts itself so)")
+	flag.Parse()
+	for _, n := range strings.Split(*callers, ",") {
+		c, err := strconv.Atoi(n)
+		if err != nil || c < 1 {
+			fmt.Fprintln(os.Stderr, "bench: -callers:", n, "is not a number of callers")
+			os.Exit(2)
+		}
+		o.callers = append(o.callers, c)
+	}
+
+	var err error
+	if *proxyTo != "" {
+		err = runProxy(*proxyTo, o.delay)
+	} else {
+		err = run(o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o options) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+
+	all, clean, err := enter(ctx, o)
+	defer func() { err = errors.Join(err, clean.run()) }()
+	if err != nil {
+		return err
+	}
+	results, err := compete(ctx, o, all)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
+	report := newReport(o, results)
+	fmt.Print(report.markdown())
+	return errors.Join(
+		os.WriteFile(filepath.Join(o.out, "latest.md"), []byte(report.markdown()), 0o644),
+		report.writeJSON(filepath.Join(o.out, "latest.json")),
+		report.writePicture(filepath.Join(o.out, "latest.svg")),
+	)
+}

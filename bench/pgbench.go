@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// floors are what PostgreSQL itself can do, by its own benchmark in C: no
+// contender on it can be faster than the second.
+func (pg *postgres) floors() []floor {
+	path, err := exec.LookPath("pgbench")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench: there is no pgbench: its columns are left out")
+		return nil
+	}
+	const columns = "FROM session_cache WHERE now() BETWEEN session_startutc AND session_endutc AND sessionid = "
+	return []floor{
+		{
+			name: "pgbench, one key a query", operation: "get", server: pg.server,
+			measure: pg.pgbench(path, 1, fmt.Sprintf("\\set n random(0, %d)\nSELECT userdict %s md5(:n::text)::uuid;\n",
+				len(pg.stored.ids)-1, columns)),
+		},
+		{
+			name: "pgbench, 64 keys a query", operation: "get", server: pg.server,
+			measure: pg.pgbench(path, 64, "\\set n random(0, 999)\nSELECT sessionid, userdict "+columns+
+				"ANY ((SELECT sessionids FROM batches WHERE batches.n = :n)::uuid[]);\n"),
+		},
+	}
+}
+
+var tps = regexp.MustCompile(`tps = ([0-9.]+)`)
+
+// pgbench measures a script that looks up so many keys at a time, on as many
+// connections as the contenders have.
+func (pg *postgres) pgbench(path string, keys float64, script string) func(context.Context, time.Duration) (float64, error) {
+	return func(ctx context.Context, length time.Duration) (float64, error) {
+		file := filepath.Join(os.TempDir(), fmt.Sprintf("sessiondb-bench-%d.sql", os.Getpid()))
+		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
+			return 0, err
+		}
+		defer func() { _ = os.Remove(file) }()
+		seconds := max(1, int(length.Seconds()))
+		output, err := exec.CommandContext(ctx, path, "-n", "-M", "prepared", "-f", file,
+			"-c", strconv.Itoa(pg.pool), "-j", "2", "-T", strconv.Itoa(seconds), pg.url).CombinedOutput()
+		if err != nil {
+			return 0, fmt.Errorf("%w: %s", err, output)
+		}
+		match := tps.FindSubmatch(output)
+		if match == nil {
+			return 0, fmt.Errorf("no tps in %s", output)
+		}
+		transactions, err := strconv.ParseFloat(string(match[1]), 64)
+		return transactions * keys, err
+	}
+}
+
+// tcpAddress is where the server of a connection string listens.
+func tcpAddress(connString string) (string, error) {
+	config, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(config.Port))), nil
+}
+
+// withHost is the URL of the same database at another address.
+func withHost(connString, address string) string {
+	u, err := url.Parse(connString)
+	if err != nil {
+		return connString
+	}
+	u.Host, u.RawQuery = address, "sslmode=disable"
+	return u.String()
+}

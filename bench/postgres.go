@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/alexedwards/scs/pgxstore"
+	"github.com/antonlindstrom/pgstore"
+	gojson "github.com/goccy/go-json"
+	"github.com/gorilla/securecookie"
+	"github.com/gorilla/sessions"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+const lifetime = sessioncache.SessionDuration
+
+// postgres is a server and what it has stored.
+type postgres struct {
+	server
+	url    string
+	pool   int // connections of each contender
+	stored sessionSet
+}
+
+// enterPostgreSQL starts a server, stores the sessions in the tables of each
+// contender, and returns those.
+func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all entrants, clean cleanups, err error) {
+	host, err := sessiontest.Start(ctx,
+		"listen_addresses = '127.0.0.1'",      // as far away as every other server
+		"fsync = on", "full_page_writes = on", // keeps what it acknowledges
+	)
+	if err != nil {
+		return all, clean, err
+	}
+	clean.add(host.Close)
+	database, err := host.NewDatabase(ctx)
+	if err != nil {
+		return all, clean, err
+	}
+	address, err := tcpAddress(database.URL)
+	if err != nil {
+		return all, clean, err
+	}
+	pg := postgres{url: withHost(database.URL, address), pool: o.pool, stored: stored}
+	if err := pg.fill(ctx); err != nil {
+		return all, clean, err
+	}
+	if o.delay > 0 {
+		at, stop, err := startProxy(ctx, address, o.delay)
+		if err != nil {
+			return all, clean, err
+		}
+		clean.add(stop)
+		pg.url = withHost(pg.url, at)
+	}
+
+	for _, enter := range []func(context.Context, *pgxpool.Pool) (contender, error){
+		pg.sessioncacheRaw, pg.sessioncacheUser, pg.sessioncacheCodec, pg.generated, pg.scs, pg.gorilla,
+	} {
+		pool, err := pg.newPool(ctx, pg.pool)
+		if err != nil {
+			return all, clean, err
+		}
+		clean.add(func() error { pool.Close(); return nil })
+		c, err := enter(ctx, pool)
+		if err != nil {
+			return all, clean, err
+		}
+		c.server = pg.server
+		all.contenders = append(all.contenders, c)
+	}
+	all.floors = pg.floors()
+	return all, clean, nil
+}
+
+func (pg *postgres) newPool(ctx context.Context, connections int) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(pg.url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = int32(connections)
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// fill stores the sessions.
+func (pg *postgres) fill(ctx context.Context) error {
+	pool, err := pg.newPool(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	var backend int
+	if err := pool.QueryRow(ctx, "SELECT pg_backend_pid()").Scan(&backend); err != nil {
+		return err
+	}
+	_, pg.pid, _ = readStat(fmt.Sprintf("/proc/%d/stat", backend))
+
+	n, user := len(pg.stored.ids), string(pg.stored.user)
+	for _, statement := range []struct {
+		sql       string
+		arguments []any
+	}{
+		{`INSERT INTO session_cache (sessionid, userdict, session_endutc)
+			SELECT md5(n::text)::uuid, $2::json, now() + interval '1 day' FROM generate_series(0, $1 - 1) AS n`, []any{n, user}},
+		{`CREATE TABLE sessions (token text PRIMARY KEY, data bytea NOT NULL, expiry timestamptz NOT NULL)`, nil},
+		{`CREATE INDEX ON sessions (expiry)`, nil},
+		{`INSERT INTO sessions SELECT sessionid::text, convert_to(userdict::text, 'UTF8'), session_endutc FROM session_cache`, nil},
+		{`CREATE TABLE batches (n integer PRIMARY KEY, sessionids uuid[] NOT NULL)`, nil},
+		{`INSERT INTO batches SELECT n, ARRAY(SELECT md5(floor(random() * $1)::integer::text)::uuid FROM generate_series(1, 64) WHERE n = n)
+			FROM generate_series(0, 999) AS n`, []any{n}},
+		{`VACUUM ANALYZE`, nil},
+		{`CHECKPOINT`, nil},
+	} {
+		if _, err := pool.Exec(ctx, statement.sql, statement.arguments...); err != nil {
+			return fmt.Errorf("%s: %w", statement.sql, err)
+		}
+	}
+	return nil
+}
+
+func (pg *postgres) sessioncacheRaw(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+	cache := sessioncache.New[json.RawMessage](pool)
+	return contender{name: "sessioncache, raw JSON", operations: map[string]operation{
+		"get": func(ctx context.Context, i int) error {
+			_, ok, err := cache.Get(ctx, pg.stored.at(i))
+			return lost(ok, err)
+		},
+		"set": func(ctx context.Context, i int) error {
+			return cache.Set(ctx, sid.New().String(), pg.stored.newUser(i))
+		},
+	}}, nil
+}
+
+func (pg *postgres) sessioncacheUser(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+	return pg.sessioncacheDecoding("sessioncache, User", pool)
+}
+
+// sessioncacheCodec shows what another codec than encoding/json buys.
+func (pg *postgres) sessioncacheCodec(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+	return pg.sessioncacheDecoding("sessioncache, User by goccy/go-json", pool, sessioncache.WithCodec(gojson.Marshal, gojson.Unmarshal))
+}
+
+func (pg *postgres) sessioncacheDecoding(name string, pool *pgxpool.Pool, options ...sessioncache.Option) (contender, error) {
+	cache := sessioncache.New[sessioncache.User](pool, options...)
+	users := make([]sessioncache.User, len(pg.stored.users))
+	for i, user := range pg.stored.users {
+		if err := json.Unmarshal(user, &users[i]); err != nil {
+			return contender{}, err
+		}
+	}
+	return contender{name: name, operations: map[string]operation{
+		"get": func(ctx context.Context, i int) error {
+			_, ok, err := cache.Get(ctx, pg.stored.at(i))
+			return lost(ok, err)
+		},
+		"set": func(ctx context.Context, i int) error {
+			return cache.Set(ctx, sid.New().String(), users[i%len(users)])
+		},
+	}}, nil
+}
+
+func (pg *postgres) generated(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+	queries := db.New(pool)
+	return contender{name: "db (generated), alone", operations: map[string]operation{
+		"get": func(ctx context.Context, i int) error {
+			_, err := queries.GetSession(ctx, pg.stored.ids[i%len(pg.stored.ids)])
+			return err
+		},
+		"set": func(ctx context.Context, i int) error {
+			_, err := queries.InsertSession(ctx, db.InsertSessionParams{
+				SessionID: sid.New(), UserDict: string(pg.stored.newUser(i)), Duration: lifetime,
+			})
+			return err
+		},
+	}}, nil
+}
+
+func (pg *postgres) scs(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+	store := pgxstore.NewWithCleanupInterval(pool, 0)
+	return contender{name: "scs pgxstore", operations: map[string]operation{
+		"get": func(_ context.Context, i int) error {
+			_, ok, err := store.Find(pg.stored.at(i))
+			return lost(ok, err)
+		},
+		"set": func(_ context.Context, i int) error {
+			return store.Commit(sid.New().String(), pg.stored.newUser(i), time.Now().Add(lifetime))
+		},
+	}}, nil
+}
+
+// gorilla's store takes requests and answers them: what it does besides, signing
+// and checking cookies, is part of how it works.
+func (pg *postgres) gorilla(ctx context.Context, pool *pgxpool.Pool) (contender, error) {
+	const cookie = "session"
+	key := securecookie.GenerateRandomKey(32)
+	store, err := pgstore.NewPGStoreFromPool(stdlib.OpenDBFromPool(pool), key)
+	if err != nil {
+		return contender{}, err
+	}
+	store.MaxLength(len(pg.stored.user) * 4)
+	save := func(ctx context.Context) error {
+		request := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+		session := sessions.NewSession(store, cookie)
+		session.IsNew = true
+		session.Options = &sessions.Options{MaxAge: int(lifetime.Seconds())}
+		session.Values["user"] = string(pg.stored.user)
+		return store.Save(request, httptest.NewRecorder(), session)
+	}
+
+	// One is saved as the store does it, the others are copies under other keys.
+	if err := save(ctx); err != nil {
+		return contender{}, err
+	}
+	_, err = pool.Exec(ctx, `
+		INSERT INTO http_sessions (key, data, created_on, modified_on, expires_on)
+		SELECT md5(n::text)::bytea, data, created_on, modified_on, expires_on
+		FROM http_sessions, generate_series(0, $1 - 1) AS n`, len(pg.stored.ids))
+	if err != nil {
+		return contender{}, err
+	}
+	requests := make([]*http.Request, len(pg.stored.ids))
+	for i, id := range pg.stored.ids {
+		value, err := securecookie.EncodeMulti(cookie, fmt.Sprintf("%x", id[:]), store.Codecs...)
+		if err != nil {
+			return contender{}, err
+		}
+		requests[i] = httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+		requests[i].AddCookie(&http.Cookie{Name: cookie, Value: value})
+	}
+	if _, err := pool.Exec(ctx, "VACUUM ANALYZE http_sessions"); err != nil {
+		return contender{}, err
+	}
+	return contender{name: "gorilla pgstore", operations: map[string]operation{
+		"get": func(_ context.Context, i int) error {
+			session, err := store.New(requests[i%len(requests)], cookie)
+			return lost(err != nil || !session.IsNew, err)
+		},
+		"set": func(ctx context.Context, _ int) error { return save(ctx) },
+	}}, nil
+}
+
+// lost turns "not found" into an error: every session that is asked for has been
+// stored.
+func lost(ok bool, err error) error {
+	if err == nil && !ok {
+		return errLost
+	}
+	return err
+}
+
+var errLost = errors.New("a session that was stored is not there")
