@@ -125,10 +125,12 @@ func TestSessionQueries(t *testing.T) {
 
 func TestBulkQueries(t *testing.T) {
 	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, _ *pgxpool.Pool) {
+	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		ctx := t.Context()
 		tag := sid.New().String()
 		taken := insert(t, q, `{"was": "here"}`)
+		expired := insert(t, q, `{}`)
+		shift(t, pool, expired, -time.Hour-time.Second)
 		a, b, absent := sid.New(), sid.New(), sid.New()
 
 		stored, err := q.InsertSessions(ctx, db.InsertSessionsParams{
@@ -140,7 +142,7 @@ func TestBulkQueries(t *testing.T) {
 			t.Errorf("InsertSessions = %v, %v; want %v and %v", stored, err, a, b)
 		}
 
-		rows, err := q.GetSessions(ctx, sid.IDs{b, absent, a, taken, b})
+		rows, err := q.GetSessions(ctx, sid.IDs{b, absent, a, expired, taken, b})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,7 @@ func (g *gate) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 // together runs a test on a Cache with one slot, which a first caller has, so
 // that all who come before the gate opens ride in one batch. Who has come is
 // certain: the test runs in a synctest bubble.
-func together(t *testing.T, test func(t *testing.T, cache *sessioncache.Cache[raw], g *gate)) {
+func together(t *testing.T, test func(t *testing.T, cache *sessioncache.Cache[raw], pool *pgxpool.Pool, g *gate)) {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(sessiontest.NewDatabase(t).URL)
 	if err != nil {
@@ -59,7 +59,7 @@ func together(t *testing.T, test func(t *testing.T, cache *sessioncache.Cache[ra
 		}
 		defer pool.Close()
 		cache := sessioncache.New[raw](pool)
-		test(t, cache, g)
+		test(t, cache, pool, g)
 	})
 }
 
@@ -74,7 +74,7 @@ func do(call func() error) <-chan error {
 
 func TestGetsRideTogether(t *testing.T) {
 	t.Parallel()
-	together(t, func(t *testing.T, cache *sessioncache.Cache[raw], g *gate) {
+	together(t, func(t *testing.T, cache *sessioncache.Cache[raw], pool *pgxpool.Pool, g *gate) {
 		get := func(id string, want string) func() error {
 			return func() error {
 				user, ok, err := cache.Get(t.Context(), id)
@@ -92,10 +92,13 @@ func TestGetsRideTogether(t *testing.T) {
 		for i := range ids {
 			ids[i] = set(t, cache, raw(fmt.Sprintf(`{"n":%d}`, i)))
 		}
+		expired := set(t, cache, raw(`{}`))
+		shift(t, pool, expired, -time.Hour-time.Second)
 		g.statements, g.open = nil, make(chan struct{}) // now
 
 		var results []<-chan error
 		results = append(results, do(get(ids[0], `{"n":0}`)))
+		results = append(results, do(get(expired, "")))
 		for i, id := range ids {
 			want := fmt.Sprintf(`{"n":%d}`, i)
 			results = append(results, do(get(id, want)), do(get(strings.ToUpper(id), want)), do(get(newID(), "")))
@@ -114,7 +117,7 @@ func TestGetsRideTogether(t *testing.T) {
 
 func TestSetsRideTogether(t *testing.T) {
 	t.Parallel()
-	together(t, func(t *testing.T, cache *sessioncache.Cache[raw], g *gate) {
+	together(t, func(t *testing.T, cache *sessioncache.Cache[raw], _ *pgxpool.Pool, g *gate) {
 		setUser := func(id, user string) func() error {
 			return func() error { return cache.Set(t.Context(), id, raw(user)) }
 		}
