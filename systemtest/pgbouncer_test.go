@@ -1,0 +1,142 @@
+package systemtest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+)
+
+// TestPgBouncer runs the ordinary suite through PgBouncer in transaction mode, in
+// each exec mode that works without prepared statements, which PgBouncer carries
+// since 1.21 only. Tests that need a table to themselves are left out: behind the
+// pooler all share one.
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	url := startPgBouncer(t)
+	for _, mode := range []string{"cache_describe", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			suite := exec.CommandContext(t.Context(), "go", "test", "-count=1",
+				"-skip", "WholeTable|/cache_statement|/describe_exec", "./...")
+			suite.Dir = ".."
+			suite.Env = append(os.Environ(), "SESSIONCACHE_DATABASE_URL="+url+"&default_query_exec_mode="+mode)
+			if output, err := suite.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, output)
+			}
+		})
+	}
+}
+
+// startPgBouncer runs PgBouncer before a PostgreSQL of its own, and returns the
+// connection string.
+func startPgBouncer(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		path = "/usr/sbin/pgbouncer" // where Debian has it, and PATH may not
+	}
+	server, err := sessiontest.Start(t.Context(), "listen_addresses = '127.0.0.1'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	database, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	upstream, err := pgx.ParseConfig(database.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	port := freePort(t)
+	folder := t.TempDir()
+	settings := filepath.Join(folder, "pgbouncer.ini")
+	users := filepath.Join(folder, "users.txt")
+	write(t, users, `"postgres" ""`)
+	write(t, settings, fmt.Sprintf(`
+[databases]
+sessions = host=127.0.0.1 port=%d dbname=%s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+auth_type = trust
+auth_file = %s
+pool_mode = transaction
+default_pool_size = 20
+max_client_conn = 1000
+log_connections = 0
+log_disconnections = 0
+`, upstream.Port, upstream.Database, port, users))
+
+	arguments := []string{"-q", settings}
+	if os.Getuid() == 0 { // it refuses to run as root, and to read root's files as another
+		for _, dir := range []string{folder, filepath.Dir(folder)} {
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		arguments = []string{"-q", "-u", "postgres", settings}
+	}
+	pgbouncer := exec.Command(path, arguments...)
+	pgbouncer.Stderr = os.Stderr
+	if err := pgbouncer.Start(); err != nil {
+		t.Fatalf("%v: install it (apt-get install pgbouncer)", err)
+	}
+	t.Cleanup(func() {
+		_ = pgbouncer.Process.Kill()
+		_ = pgbouncer.Wait()
+	})
+
+	url := fmt.Sprintf("postgres://postgres@127.0.0.1:%d/sessions?sslmode=disable", port)
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		conn, err := pgx.Connect(t.Context(), url)
+		if err == nil {
+			_ = conn.Close(t.Context())
+			return url
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // it tells nobody when it is ready
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// freePort is a TCP port on which nobody listens.
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
