@@ -37,6 +37,10 @@ test-pgbouncer: postgresql ## run the tests through PgBouncer in transaction mod
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	cd systemtest && go test -count=1 -v -run TestPgBouncer ./...
 
+.PHONY: systemtest
+systemtest: test-pgbouncer ## check histories of concurrent calls under faults, and run the tests through PgBouncer
+	cd systemtest && go test -count=1 -v -run 'TestLinearizable|TestCheckerCanFail' ./...
+
 .PHONY: test-versions
 test-versions: ## run the tests on PostgreSQL 14 to 18, from npm (VERSIONS_CACHE keeps them)
 	systemtest/versions.sh $(VERSIONS_CACHE)

@@ -63,7 +63,7 @@ SELECT sessionid, userdict
 FROM session_cache
 WHERE sessionid = ANY ($1::_uuid)
   AND now() BETWEEN session_startutc AND session_endutc
-LIMIT cardinality($1::_uuid)
+ORDER BY sessionid
 `
 
 type GetSessionsRow struct {
@@ -71,10 +71,9 @@ type GetSessionsRow struct {
 	UserDict  []byte
 }
 
-// GetSessions returns the live ones among several sessions, in no particular
-// order and each once. (The LIMIT changes nothing but the plan: it has the
-// planner walk the index key by key rather than make a bitmap first, which takes
-// the server 8% longer.)
+// GetSessions returns the live ones among several sessions, each once, in
+// ascending order of their ids. The order costs nothing: it is the index's, and
+// has the planner walk the index rather than make a bitmap of it first.
 func (q *Queries) GetSessions(ctx context.Context, sessionids sid.IDs) ([]GetSessionsRow, error) {
 	rows, err := q.db.Query(ctx, getSessions, sessionids)
 	if err != nil {

@@ -146,6 +146,9 @@ func TestBulkQueries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if !slices.IsSortedFunc(rows, func(a, b db.GetSessionsRow) int { return a.SessionID.Compare(b.SessionID) }) {
+			t.Errorf("GetSessions = %v; want them in order of their ids", rows)
+		}
 		got := map[sid.ID]string{}
 		for _, row := range rows {
 			got[row.SessionID] = string(row.UserDict)

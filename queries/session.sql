@@ -19,15 +19,14 @@ WHERE sessionid = @sessionid
   AND now() BETWEEN session_startutc AND session_endutc;
 
 -- name: GetSessions :many
--- GetSessions returns the live ones among several sessions, in no particular
--- order and each once. (The LIMIT changes nothing but the plan: it has the
--- planner walk the index key by key rather than make a bitmap first, which takes
--- the server 8% longer.)
+-- GetSessions returns the live ones among several sessions, each once, in
+-- ascending order of their ids. The order costs nothing: it is the index's, and
+-- has the planner walk the index rather than make a bitmap of it first.
 SELECT sessionid, userdict
 FROM session_cache
 WHERE sessionid = ANY (@sessionids::_uuid)
   AND now() BETWEEN session_startutc AND session_endutc
-LIMIT cardinality(@sessionids::_uuid);
+ORDER BY sessionid;
 
 -- name: InsertSession :execrows
 -- InsertSession stores a session that begins now. It returns 1, or 0 when the

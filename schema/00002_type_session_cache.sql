@@ -4,13 +4,16 @@
 LOCK TABLE session_cache IN ACCESS EXCLUSIVE MODE;
 
 -- Rows that cannot be a session, by what their columns say: the id is not a
--- UUID in canonical form, a part is missing, or it ends before it begins.
+-- UUID in canonical form, a part is missing, or it ends before it begins, or
+-- never.
 DELETE FROM session_cache
 WHERE sessionid !~ '^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$'
    OR userdict IS NULL
    OR session_startutc IS NULL
    OR session_endutc IS NULL
-   OR session_endutc <= session_startutc;
+   OR session_endutc <= session_startutc
+   OR NOT isfinite(session_startutc)
+   OR NOT isfinite(session_endutc);
 
 -- Ids that differ only in case become one id. Which of them is the user's
 -- cannot be told, and either choice could let one user in as another: both go,
@@ -53,7 +56,8 @@ ALTER TABLE session_cache
     ALTER COLUMN session_startutc SET NOT NULL,
     ALTER COLUMN session_endutc SET NOT NULL,
     ADD COLUMN user_id text GENERATED ALWAYS AS (userdict ->> 'user_id') STORED,
-    ADD CONSTRAINT session_cache_ends_after_start CHECK (session_endutc > session_startutc);
+    ADD CONSTRAINT session_cache_ends_after_start CHECK (session_endutc > session_startutc),
+    ADD CONSTRAINT session_cache_times_are_finite CHECK (isfinite(session_startutc) AND isfinite(session_endutc));
 
 CREATE INDEX session_cache_session_endutc_idx ON session_cache (session_endutc);
 
@@ -90,6 +94,7 @@ DROP INDEX session_cache_user_id_idx;
 DROP INDEX session_cache_session_endutc_idx;
 
 ALTER TABLE session_cache
+    DROP CONSTRAINT session_cache_times_are_finite,
     DROP CONSTRAINT session_cache_ends_after_start,
     DROP COLUMN user_id,
     ALTER COLUMN session_endutc DROP NOT NULL,

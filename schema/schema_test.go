@@ -99,7 +99,7 @@ func TestAdoptWholeTable(t *testing.T) {
 		`'abcdef00-0000-0000-0000-000000000005', '{"user_id": 42}', now(), ` + hour,
 		`'abcdef00-0000-0000-0000-000000000006', '42', now(), ` + hour,
 		`'abcdef00-0000-0000-0000-000000000007', '["an", "array"]', now(), ` + hour,
-		`'abcdef00-0000-0000-0000-000000000008', '{"escaped": "\\u0000 is no NUL"}', now(), 'infinity'`,
+		`'abcdef00-0000-0000-0000-000000000008', '{"escaped": "\\u0000 is no NUL"}', now(), '9999-12-31'`,
 		`'abcdef00-0000-0000-0000-000000000009', '{"large": "` + strings.Repeat("☃", 100_000) + `"}', now(), ` + hour,
 	}
 	bad := []string{
@@ -122,6 +122,8 @@ func TestAdoptWholeTable(t *testing.T) {
 		`'abcdef00-0000-0000-0000-00000000001d', '{"a": "\ud800"}', now(), ` + hour,
 		`'abcdef00-0000-0000-0000-00000000001e', '{}', now(), now()`,
 		`'abcdef00-0000-0000-0000-00000000001f', '{}', ` + hour + `, now()`,
+		`'abcdef00-0000-0000-0000-000000000023', '{}', now(), 'infinity'`,
+		`'abcdef00-0000-0000-0000-000000000024', '{}', '-infinity', now()`,
 		`'abcdef00-0000-0000-0000-000000000020', repeat('[', 50000) || repeat(']', 50000), now(), ` + hour,
 		`'abcdef00-0000-0000-0000-000000000021', '{"user_id": "` + strings.Repeat("0123456789abcdefghij", 1000) + `"}', now(), ` + hour,
 		// Ids that are one id in two cases: nobody can tell whose it is.
@@ -195,6 +197,7 @@ func TestTypedWholeTable(t *testing.T) {
 	for refusal, values := range map[string]string{
 		"session_cache_pkey":             session,
 		"session_cache_ends_after_start": `gen_random_uuid(), '{}', now(), now()`,
+		"session_cache_times_are_finite": `gen_random_uuid(), '{}', now(), 'infinity'`,
 		`"sessionid"`:                    `NULL, '{}', now(), now() + interval '1 hour'`,
 		`"userdict"`:                     `gen_random_uuid(), NULL, now(), now() + interval '1 hour'`,
 		`"session_startutc"`:             `gen_random_uuid(), '{}', NULL, now() + interval '1 hour'`,

@@ -19,6 +19,14 @@
 // clocks of the application's servers play no part. Whether a session is absent or
 // has expired cannot be told from outside, and is not an error.
 //
+// # Callers who ride together
+//
+// On a pool, Gets and Sets of callers who would have to wait for a connection
+// share a statement: a caller who finds a free slot (MaxConns less one) runs its
+// own, the others queue, and whoever waits when a slot comes free rides on it
+// together. The end of one caller's context, or a user that PostgreSQL rejects,
+// is nobody else's. There is nothing to start, to tune or to close.
+//
 // # Errors
 //
 // Every error is one of [ErrMalformedID], [ErrConflict], [ErrInvalidUser] and

@@ -57,7 +57,8 @@ func (c *Cache[T]) Stats(ctx context.Context) (Stats, error) {
 }
 
 // Reindex rebuilds the table's indexes (REINDEX CONCURRENTLY), which grow under
-// rows that come and go. Everything else goes on meanwhile. It cannot run in a
+// rows that come and go. Everything else goes on meanwhile, but for another
+// Reindex: PostgreSQL may end one of the two as a deadlock. It cannot run in a
 // transaction.
 func (c *Cache[T]) Reindex(ctx context.Context) error {
 	return interpret("reindex", c.queries.ReindexSessions(ctx))

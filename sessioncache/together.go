@@ -55,7 +55,6 @@ func (c *Cache[T]) lookUpTogether(ctx context.Context, ids []sid.ID, sessions []
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(rows, func(a, b db.GetSessionsRow) int { return a.SessionID.Compare(b.SessionID) })
 	for i, id := range ids {
 		row, live := slices.BinarySearchFunc(rows, id, func(row db.GetSessionsRow, id sid.ID) int {
 			return row.SessionID.Compare(id)

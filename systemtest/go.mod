@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/rhaptos/sessiondb => ../
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/rhaptos/sessiondb v0.0.0-00010101000000-000000000000
 )
