@@ -20,13 +20,15 @@ WHERE sessionid = @sessionid
 
 -- name: GetSessions :many
 -- GetSessions returns the live ones among several sessions, each once, in
--- ascending order of their ids. The order costs nothing: it is the index's, and
--- has the planner walk the index rather than make a bitmap of it first.
+-- ascending order of their ids. (The LIMIT leaves nobody out. It has the planner
+-- keep one plan for any number of ids, a walk along the index: without it the
+-- server plans every small batch anew, which takes longer than running it.)
 SELECT sessionid, userdict
 FROM session_cache
 WHERE sessionid = ANY (@sessionids::_uuid)
   AND now() BETWEEN session_startutc AND session_endutc
-ORDER BY sessionid;
+ORDER BY sessionid
+LIMIT cardinality(@sessionids::_uuid);
 
 -- name: InsertSession :execrows
 -- InsertSession stores a session that begins now. It returns 1, or 0 when the
