@@ -3,16 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // floors are what PostgreSQL itself can do, by its own benchmark in C: no
@@ -62,23 +58,4 @@ func (pg *postgres) pgbench(path string, keys float64, script string) func(conte
 		transactions, err := strconv.ParseFloat(string(match[1]), 64)
 		return transactions * keys, err
 	}
-}
-
-// tcpAddress is where the server of a connection string listens.
-func tcpAddress(connString string) (string, error) {
-	config, err := pgx.ParseConfig(connString)
-	if err != nil {
-		return "", err
-	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(config.Port))), nil
-}
-
-// withHost is the URL of the same database at another address.
-func withHost(connString, address string) string {
-	u, err := url.Parse(connString)
-	if err != nil {
-		return connString
-	}
-	u.Host, u.RawQuery = address, "sslmode=disable"
-	return u.String()
 }

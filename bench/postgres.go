@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/alexedwards/scs/pgxstore"
@@ -14,6 +17,7 @@ import (
 	gojson "github.com/goccy/go-json"
 	"github.com/gorilla/securecookie"
 	"github.com/gorilla/sessions"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -260,3 +264,22 @@ func lost(ok bool, err error) error {
 }
 
 var errLost = errors.New("a session that was stored is not there")
+
+// tcpAddress is where the server of a connection string listens.
+func tcpAddress(connString string) (string, error) {
+	config, err := pgx.ParseConfig(connString)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(int(config.Port))), nil
+}
+
+// withHost is the URL of the same database at another address.
+func withHost(connString, address string) string {
+	u, err := url.Parse(connString)
+	if err != nil {
+		return connString
+	}
+	u.Host, u.RawQuery = address, "sslmode=disable"
+	return u.String()
+}
