@@ -7,9 +7,9 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
-	"time"
 )
 
 const deleteSession = `-- name: DeleteSession :execrows
@@ -56,6 +56,41 @@ func (q *Queries) GetSession(ctx context.Context, sessionid sid.ID) ([]byte, err
 	var userdict []byte
 	err := row.Scan(&userdict)
 	return userdict, err
+}
+
+const getSessionTimes = `-- name: GetSessionTimes :one
+SELECT
+    user_id,
+    session_startutc,
+    session_endutc,
+    (session_endutc - now())::interval AS time_left,
+    (now() BETWEEN session_startutc AND session_endutc)::bool AS live
+FROM session_cache
+WHERE sessionid = $1
+`
+
+type GetSessionTimesRow struct {
+	UserID   *string
+	StartUTC time.Time
+	EndUTC   time.Time
+	TimeLeft time.Duration
+	Live     bool
+}
+
+// GetSessionTimes returns what is stored of a session beside its user, of an
+// expired one too: who it belongs to, its two times, how much of it is left, and
+// whether it is live. It returns pgx.ErrNoRows when the session is absent.
+func (q *Queries) GetSessionTimes(ctx context.Context, sessionid sid.ID) (GetSessionTimesRow, error) {
+	row := q.db.QueryRow(ctx, getSessionTimes, sessionid)
+	var i GetSessionTimesRow
+	err := row.Scan(
+		&i.UserID,
+		&i.StartUTC,
+		&i.EndUTC,
+		&i.TimeLeft,
+		&i.Live,
+	)
+	return i, err
 }
 
 const getSessions = `-- name: GetSessions :many

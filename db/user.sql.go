@@ -57,7 +57,7 @@ func (q *Queries) HasUserSessions(ctx context.Context, arg HasUserSessionsParams
 }
 
 const listUserSessions = `-- name: ListUserSessions :many
-SELECT sessionid, session_startutc, session_endutc
+SELECT sessionid, session_startutc, session_endutc, (session_endutc - now())::interval AS time_left
 FROM session_cache
 WHERE user_id = $1::text
   AND now() BETWEEN session_startutc AND session_endutc
@@ -68,9 +68,11 @@ type ListUserSessionsRow struct {
 	SessionID sid.ID
 	StartUTC  time.Time
 	EndUTC    time.Time
+	TimeLeft  time.Duration
 }
 
-// ListUserSessions returns the live sessions of a user, newest first.
+// ListUserSessions returns the live sessions of a user, newest first, and how
+// much of each is left.
 func (q *Queries) ListUserSessions(ctx context.Context, userID string) ([]ListUserSessionsRow, error) {
 	rows, err := q.db.Query(ctx, listUserSessions, userID)
 	if err != nil {
@@ -80,7 +82,12 @@ func (q *Queries) ListUserSessions(ctx context.Context, userID string) ([]ListUs
 	items := []ListUserSessionsRow{}
 	for rows.Next() {
 		var i ListUserSessionsRow
-		if err := rows.Scan(&i.SessionID, &i.StartUTC, &i.EndUTC); err != nil {
+		if err := rows.Scan(
+			&i.SessionID,
+			&i.StartUTC,
+			&i.EndUTC,
+			&i.TimeLeft,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -105,6 +105,11 @@ func TestSessionQueries(t *testing.T) {
 			t.Error(err)
 		}
 
+		times, err := q.GetSessionTimes(ctx, id)
+		if err != nil || times.UserID != nil || !times.Live || times.EndUTC.Sub(times.StartUTC) != time.Hour || times.TimeLeft > time.Hour {
+			t.Errorf("GetSessionTimes = %+v, %v; want a live hour of nobody", times, err)
+		}
+
 		moved := sid.New()
 		rows, err = q.RotateSession(ctx, db.RotateSessionParams{OldSessionID: id, NewSessionID: moved})
 		if err != nil || rows != 1 {
@@ -173,6 +178,49 @@ func TestBulkQueries(t *testing.T) {
 			stored, err := q.InsertSessions(ctx, db.InsertSessionsParams{SessionIDs: none, UserDicts: []string{}, Duration: time.Hour})
 			if err != nil || len(stored) != 0 {
 				t.Errorf("InsertSessions of %s = %v, %v; want none", name, stored, err)
+			}
+		}
+	})
+}
+
+func TestIdleQueries(t *testing.T) {
+	t.Parallel()
+	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
+		ctx := t.Context()
+		fresh, used, expired := insert(t, q, `{"n": 1}`), insert(t, q, `{"n": 2}`), insert(t, q, `{}`)
+		shift(t, pool, used, -50*time.Minute)
+		shift(t, pool, expired, -61*time.Minute)
+		const idle, duration = 30 * time.Minute, 2 * time.Hour
+
+		for id, want := range map[sid.ID]db.GetIdleSessionRow{
+			fresh: {UserDict: []byte(`{"n": 1}`)},
+			used:  {UserDict: []byte(`{"n": 2}`), Extend: true},
+		} {
+			got, err := q.GetIdleSession(ctx, db.GetIdleSessionParams{SessionID: id, Duration: duration, ExtendBelow: idle})
+			if err != nil || string(got.UserDict) != string(want.UserDict) || got.Extend != want.Extend {
+				t.Errorf("GetIdleSession = %s, %v, %v; want %s, %v", got.UserDict, got.Extend, err, want.UserDict, want.Extend)
+			}
+		}
+		rows, err := q.GetIdleSessions(ctx, db.GetIdleSessionsParams{
+			SessionIDs: sid.IDs{used, expired, fresh}, Duration: duration, ExtendBelow: idle,
+		})
+		if err != nil || len(rows) != 2 || rows[0].SessionID.Compare(rows[1].SessionID) >= 0 {
+			t.Fatalf("GetIdleSessions = %v, %v; want two in order", rows, err)
+		}
+		for _, row := range rows {
+			if row.Extend != (row.SessionID == used) {
+				t.Errorf("GetIdleSessions: extend is %v", row.Extend)
+			}
+		}
+		for _, step := range []struct {
+			id   sid.ID
+			want int64
+		}{{used, 1}, {used, 0}, {fresh, 0}, {expired, 0}, {sid.New(), 0}} {
+			n, err := q.ExtendSession(ctx, db.ExtendSessionParams{
+				SessionID: step.id, IdleTimeout: idle, Duration: duration, ExtendBelow: idle * 3 / 4,
+			})
+			if err != nil || n != step.want {
+				t.Errorf("ExtendSession = %d, %v; want %d", n, err, step.want)
 			}
 		}
 	})

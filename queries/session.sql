@@ -18,6 +18,19 @@ FROM session_cache
 WHERE sessionid = @sessionid
   AND now() BETWEEN session_startutc AND session_endutc;
 
+-- name: GetSessionTimes :one
+-- GetSessionTimes returns what is stored of a session beside its user, of an
+-- expired one too: who it belongs to, its two times, how much of it is left, and
+-- whether it is live. It returns pgx.ErrNoRows when the session is absent.
+SELECT
+    user_id,
+    session_startutc,
+    session_endutc,
+    (session_endutc - now())::interval AS time_left,
+    (now() BETWEEN session_startutc AND session_endutc)::bool AS live
+FROM session_cache
+WHERE sessionid = @sessionid;
+
 -- name: GetSessions :many
 -- GetSessions returns the live ones among several sessions, each once, in
 -- ascending order of their ids. (The LIMIT leaves nobody out. It has the planner

@@ -16,8 +16,9 @@ SELECT EXISTS (
 );
 
 -- name: ListUserSessions :many
--- ListUserSessions returns the live sessions of a user, newest first.
-SELECT sessionid, session_startutc, session_endutc
+-- ListUserSessions returns the live sessions of a user, newest first, and how
+-- much of each is left.
+SELECT sessionid, session_startutc, session_endutc, (session_endutc - now())::interval AS time_left
 FROM session_cache
 WHERE user_id = @user_id::text
   AND now() BETWEEN session_startutc AND session_endutc

@@ -3,6 +3,7 @@ package sessioncache
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -80,6 +81,11 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 		panic("sessioncache: WithTx: the transaction is nil")
 	}
 	return newCache[T](tx, c.config)
+}
+
+// Duration returns how long a session lives at most, as [WithDuration] has set it.
+func (c *Cache[T]) Duration() time.Duration {
+	return c.config.duration
 }
 
 // retryUnsent runs a statement once more if it never reached the server, because

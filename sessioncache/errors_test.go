@@ -26,6 +26,14 @@ func calls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, 
 			_, ok, err := cache.Get(ctx, id)
 			return notOK(ok, err)
 		},
+		"GetAll": func(ctx context.Context, id string) error {
+			_, err := cache.GetAll(ctx, newID(), id)
+			return err
+		},
+		"Session": func(ctx context.Context, id string) error {
+			_, ok, err := cache.Session(ctx, id)
+			return notOK(ok, err)
+		},
 		"Delete": cache.Delete,
 		"Update": func(ctx context.Context, id string) error {
 			ok, err := cache.Update(ctx, id, func(*raw) error { return nil })

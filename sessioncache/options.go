@@ -17,6 +17,7 @@ type Option func(*config)
 
 type config struct {
 	duration  time.Duration
+	idle      time.Duration // 0: no timeout but the duration
 	logger    *slog.Logger
 	marshal   func(v any) ([]byte, error)
 	unmarshal func(data []byte, v any) error
@@ -46,8 +47,28 @@ func WithDuration(d time.Duration) Option {
 	return func(c *config) { c.duration = d }
 }
 
+// WithIdleTimeout ends a session, by the database's clock, when nobody has asked
+// Get for it for so long, and lets it live no longer than its duration in any
+// case: an absolute cap, which no use puts off. PostgreSQL counts in
+// microseconds: a d below one panics.
+//
+// Get puts the end off when more than a quarter of the timeout has gone: it
+// writes at most four times in a timeout, whatever the number of requests, and a
+// session may end up to a quarter of the timeout early, never late. Only Get
+// does; a Get in a transaction writes as part of it, and one on a read-only
+// server leaves the end where it is.
+//
+// Every Cache on the table should have the same timeout. Default: none.
+func WithIdleTimeout(d time.Duration) Option {
+	if d < time.Microsecond {
+		panic(fmt.Sprintf("sessioncache: WithIdleTimeout: %s is shorter than a microsecond", d))
+	}
+	return func(c *config) { c.idle = d }
+}
+
 // WithLogger sets where events are logged: at level Warn what may be an attack
-// (a session id used twice), at level Debug what changes sessions. A session is
+// (a session id used twice) or went wrong unseen, at level Debug what changes
+// sessions. A session is
 // logged as the fingerprint of its id, a user not at all. A nil logger panics.
 //
 // Default: nothing is logged.

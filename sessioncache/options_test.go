@@ -18,6 +18,7 @@ func TestMistakesPanic(t *testing.T) {
 		"no duration":     func() { sessioncache.WithDuration(0) },
 		"a negative one":  func() { sessioncache.WithDuration(-time.Hour) },
 		"too short a one": func() { sessioncache.WithDuration(time.Nanosecond) },
+		"no idle timeout": func() { sessioncache.WithIdleTimeout(0) },
 		"no marshal":      func() { sessioncache.WithCodec(nil, json.Unmarshal) },
 		"no unmarshal":    func() { sessioncache.WithCodec(json.Marshal, nil) },
 		"no logger":       func() { sessioncache.WithLogger(nil) },

@@ -10,7 +10,8 @@ import (
 )
 
 // Set stores a user under a new session id. The session is live from now on, by
-// the database's clock, for [SessionDuration] or what [WithDuration] says.
+// the database's clock, for [SessionDuration] or what [WithDuration] and
+// [WithIdleTimeout] say.
 //
 // An id is never used twice. If it exists already, live or expired, Set deletes
 // that session and returns [ErrConflict]: somebody is trying to get into another's
@@ -75,7 +76,7 @@ func (c *Cache[T]) insertAlone(ctx context.Context, session insertion) (inserted
 		return c.queries.InsertSession(ctx, db.InsertSessionParams{
 			SessionID: session.id,
 			UserDict:  session.dict,
-			Duration:  c.config.duration,
+			Duration:  c.config.lifetime(),
 		})
 	})
 	return inserted{stored: rows > 0}, err

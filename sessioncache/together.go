@@ -49,25 +49,34 @@ func (c *Cache[T]) lookUpTogether(ctx context.Context, ids []sid.ID, sessions []
 	slices.SortFunc(distinct, sid.ID.Compare)
 	distinct = slices.Compact(distinct)
 
+	if c.config.idle > 0 {
+		return c.lookUpIdleTogether(ctx, ids, distinct, sessions)
+	}
 	rows, err := retryUnsent(ctx, c, func(ctx context.Context) ([]db.GetSessionsRow, error) {
 		return c.queries.GetSessions(ctx, distinct)
 	})
-	if err != nil {
-		return err
-	}
+	handOut(ids, distinct, sessions, rows, func(row db.GetSessionsRow) (sid.ID, lookup) {
+		return row.SessionID, lookup{live: true, dict: row.UserDict}
+	})
+	return err
+}
+
+// handOut gives to each of ids what was found. The rows are in ascending order of
+// their ids.
+func handOut[R any](ids, distinct []sid.ID, sessions []lookup, rows []R, read func(R) (sid.ID, lookup)) {
 	for i, id := range ids {
-		row, live := slices.BinarySearchFunc(rows, id, func(row db.GetSessionsRow, id sid.ID) int {
-			return row.SessionID.Compare(id)
+		row, live := slices.BinarySearchFunc(rows, id, func(row R, id sid.ID) int {
+			rowID, _ := read(row)
+			return rowID.Compare(id)
 		})
 		if !live {
 			continue
 		}
-		sessions[i] = lookup{live: true, dict: rows[row].UserDict}
+		_, sessions[i] = read(rows[row])
 		if len(distinct) < len(ids) { // some share a row: to each a dict of their own
 			sessions[i].dict = bytes.Clone(sessions[i].dict)
 		}
 	}
-	return nil
 }
 
 // insertTogether stores several sessions. Of several with one id the first is
@@ -98,7 +107,7 @@ func (c *Cache[T]) insertInOrder(ctx context.Context, sessions []insertion, orde
 	params := db.InsertSessionsParams{
 		SessionIDs: make(sid.IDs, len(order)),
 		UserDicts:  make([]string, len(order)),
-		Duration:   c.config.duration,
+		Duration:   c.config.lifetime(),
 	}
 	for i, session := range order {
 		params.SessionIDs[i], params.UserDicts[i] = sessions[session].id, sessions[session].dict

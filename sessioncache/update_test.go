@@ -36,7 +36,7 @@ func TestUpdateKeepsTheTimes(t *testing.T) {
 	}
 	wantUser(t, cache, id, string(userOf(me))+" ")
 	after, err := cache.UserSessions(t.Context(), me)
-	if err != nil || len(after) != 1 || after[0] != before[0] {
+	if err != nil || len(after) != 1 || after[0].Start != before[0].Start || after[0].End != before[0].End {
 		t.Errorf("the session was %v and is %v, %v", before, after, err)
 	}
 }

@@ -19,8 +19,8 @@ func wantSessions(t *testing.T, cache *sessioncache.Cache[raw], user string, wan
 		t.Fatalf("UserSessions = %v, %v; want %d", sessions, err, len(want))
 	}
 	for i, session := range sessions {
-		if session.ID.String() != want[i] {
-			t.Errorf("session %d is %v; want %s", i, session.ID, want[i])
+		if session.ID.String() != want[i] || session.UserID != user || !session.Live || session.Left <= 0 {
+			t.Errorf("session %d is %+v; want %s, live", i, session, want[i])
 		}
 	}
 }
