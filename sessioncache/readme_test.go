@@ -6,26 +6,29 @@ import (
 	"testing"
 )
 
-// TestReadmeShowsTheExample keeps the README's first code to what is compiled and
-// run here.
-func TestReadmeShowsTheExample(t *testing.T) {
+// TestReadmeShowsTheExamples keeps the README's code to what is compiled and run
+// in the examples.
+func TestReadmeShowsTheExamples(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples, err := os.ReadFile("example_test.go")
-	if err != nil {
-		t.Fatal(err)
+	blocks := strings.Split(string(readme), "```go\n")[1:]
+	examples := []string{"example_test.go", "sessionhttp/example_test.go"}
+	if len(blocks) != len(examples) {
+		t.Fatalf("the README has %d blocks of Go; want one for each of %q", len(blocks), examples)
 	}
-	_, code, _ := strings.Cut(string(readme), "```go\n")
-	code, _, found := strings.Cut(code, "```")
-	if !found {
-		t.Fatal("the README has no Go code")
-	}
-	for line := range strings.Lines(code) {
-		if line != "\n" && !strings.Contains(string(examples), "\t"+line) {
-			t.Errorf("the README shows %q, which no example has", line)
+	for i, block := range blocks {
+		example, err := os.ReadFile(examples[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, _, _ := strings.Cut(block, "```")
+		for line := range strings.Lines(code) {
+			if line != "\n" && !strings.Contains(string(example), "\t"+line) {
+				t.Errorf("the README shows %q, which %s lacks", line, examples[i])
+			}
 		}
 	}
 }
