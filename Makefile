@@ -24,6 +24,10 @@ help: ## print this
 run: postgresql ## live through a session's life on a throwaway PostgreSQL
 	@go run ./examples/lifecycle
 
+.PHONY: webapp
+webapp: postgresql ## look at logins in a browser, on a throwaway PostgreSQL (ARGS="-lifetime 2m")
+	@go run ./examples/webapp $(ARGS)
+
 .PHONY: test
 test: postgresql compiler ## run the tests on a throwaway PostgreSQL
 	go test -race -shuffle=on -count=1 ./...
@@ -37,8 +41,13 @@ test-pgbouncer: postgresql ## run the tests through PgBouncer in transaction mod
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	cd systemtest && go test -count=1 -v -run TestPgBouncer ./...
 
+.PHONY: test-browser
+test-browser: postgresql ## have two browsers use the web example (pictures: systemtest/screenshots)
+	$(call need,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
+	cd systemtest && go test -count=1 -v -timeout 5m -run TestBrowser ./...
+
 .PHONY: systemtest
-systemtest: test-pgbouncer ## check histories of concurrent calls under faults, and run the tests through PgBouncer
+systemtest: test-pgbouncer test-browser ## check histories of concurrent calls under faults, run the tests through PgBouncer, and in a browser
 	cd systemtest && go test -count=1 -v -run 'TestLinearizable|TestCheckerCanFail' ./...
 
 .PHONY: test-versions

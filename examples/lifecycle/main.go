@@ -25,37 +25,30 @@ func main() {
 }
 
 // run provides the database and walks through the steps on it.
-func run() (err error) {
+func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	server, err := sessiontest.Start(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	database, err := server.NewDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, database.Drop(context.WithoutCancel(ctx))) }()
-	pool, err := pgxpool.New(ctx, database.URL)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
+	return sessiontest.Use(ctx, func(server *sessiontest.Server, database *sessiontest.Database) error {
+		pool, err := pgxpool.New(ctx, database.URL)
+		if err != nil {
+			return err
+		}
+		defer pool.Close()
 
-	fmt.Printf("A session's life, on %s\n\n", server)
-	if err := walk(ctx, pool); err != nil {
-		return err
-	}
-	fmt.Print(`
+		fmt.Printf("A session's life, on %s\n\n", server)
+		if err := walk(ctx, pool); err != nil {
+			return err
+		}
+		fmt.Print(`
 Where to look next:
   README.md              how to use it in a service of your own
   queries/session.sql    the whole product, in a page of SQL
   examples/lifecycle     this program
+  make webapp            logins in a browser
   make help              everything else
 `)
-	return nil
+		return nil
+	})
 }
 
 // step is a line of the story: what is done, and what has to come of it.

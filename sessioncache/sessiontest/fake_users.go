@@ -24,6 +24,11 @@ var (
 		"cnxuser:75e06194-baee-4395-8e1a-566b656f6922")
 )
 
+// Users returns the fake users, to log in as.
+func Users() []sessioncache.User {
+	return []sessioncache.User{pbrian, rossreedstrm, edwoodward}
+}
+
 func fakeUser(name, openID, userID string) sessioncache.User {
 	return sessioncache.User{
 		FullName: &name,
@@ -50,7 +55,7 @@ func FakeUsers(ctx context.Context, cache *sessioncache.Cache[sessioncache.User]
 		if _, err := cache.DeleteAll(ctx); err != nil {
 			return nil, err
 		}
-		for i, user := range []sessioncache.User{pbrian, rossreedstrm, edwoodward} {
+		for i, user := range Users() {
 			id := sid.ID{15: byte(i)}.String()
 			if err := cache.Set(ctx, id, user); err != nil {
 				return nil, err

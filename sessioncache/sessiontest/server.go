@@ -64,6 +64,22 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	return server, nil
 }
 
+// Use starts a server, has do work on a database of its own, and throws both away:
+// what a program with a throwaway database does.
+func Use(ctx context.Context, do func(server *Server, database *Database) error) (err error) {
+	server, err := Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	database, err := server.NewDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, database.Drop(context.WithoutCancel(ctx))) }()
+	return do(server, database)
+}
+
 // String tells which server it is.
 func (s *Server) String() string {
 	return s.origin

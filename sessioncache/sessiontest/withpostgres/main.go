@@ -33,22 +33,13 @@ func main() {
 	}
 }
 
-func run(command string, arguments []string) (err error) {
+func run(command string, arguments []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	server, err := sessiontest.Start(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	database, err := server.NewDatabase(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, database.Drop(context.WithoutCancel(ctx))) }()
-
-	cmd := exec.CommandContext(ctx, command, arguments...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+database.URL)
-	return cmd.Run()
+	return sessiontest.Use(ctx, func(_ *sessiontest.Server, database *sessiontest.Database) error {
+		cmd := exec.CommandContext(ctx, command, arguments...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.Env = append(os.Environ(), "DATABASE_URL="+database.URL)
+		return cmd.Run()
+	})
 }
