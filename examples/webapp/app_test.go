@@ -75,7 +75,8 @@ func (v visitor) want(method, path string, form url.Values, at, text string) (pa
 
 var pbrian = url.Values{"user": {"0"}}
 
-func TestWebapp(t *testing.T) {
+// TestWebappWholeTable needs a table to itself: the users are not its own.
+func TestWebappWholeTable(t *testing.T) {
 	newVisitor, _ := start(t)
 	here, there := newVisitor(), newVisitor()
 	here.want("GET", "/", nil, "/login", "As whom?")
