@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
@@ -86,17 +85,6 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 // Duration returns how long a session lives at most, as [WithDuration] has set it.
 func (c *Cache[T]) Duration() time.Duration {
 	return c.config.duration
-}
-
-// retryUnsent runs a statement once more if it never reached the server, because
-// the connection that the pool gave it was dead. Nothing else is safe to run
-// twice without being told to.
-func retryUnsent[T, R any](ctx context.Context, c *Cache[T], statement func(context.Context) (R, error)) (R, error) {
-	result, err := statement(ctx)
-	if _, pooled := c.db.(*pgxpool.Pool); pooled && pgconn.SafeToRetry(err) && ctx.Err() == nil {
-		return statement(ctx)
-	}
-	return result, err
 }
 
 // found turns the driver's way to say that there is no such row into a bool.

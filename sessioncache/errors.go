@@ -47,6 +47,11 @@ const (
 	undefinedColumn   = "42703"
 	undefinedFunction = "42883"
 
+	tooManyConnections = "53300"
+	adminShutdown      = "57P01"
+	crashShutdown      = "57P02"
+	cannotConnectNow   = "57P03"
+
 	classDataException        = "22"
 	classProgramLimitExceeded = "54"
 )

@@ -78,7 +78,7 @@ func (c *Cache[T]) lookUpAlone(ctx context.Context, id sid.ID) (session lookup, 
 	if c.config.idle > 0 {
 		return c.lookUpIdle(ctx, id)
 	}
-	session.dict, err = retryUnsent(ctx, c, func(ctx context.Context) ([]byte, error) {
+	session.dict, err = retryRead(ctx, c, func(ctx context.Context) ([]byte, error) {
 		return c.queries.GetSession(ctx, id)
 	})
 	session.live, err = found(err)

@@ -29,7 +29,7 @@ func (c *config) extendBelow() time.Duration {
 }
 
 func (c *Cache[T]) lookUpIdle(ctx context.Context, id sid.ID) (session lookup, err error) {
-	row, err := retryUnsent(ctx, c, func(ctx context.Context) (db.GetIdleSessionRow, error) {
+	row, err := retryRead(ctx, c, func(ctx context.Context) (db.GetIdleSessionRow, error) {
 		return c.queries.GetIdleSession(ctx, db.GetIdleSessionParams{
 			SessionID:   id,
 			Duration:    c.config.duration,
@@ -42,7 +42,7 @@ func (c *Cache[T]) lookUpIdle(ctx context.Context, id sid.ID) (session lookup, e
 }
 
 func (c *Cache[T]) lookUpIdleTogether(ctx context.Context, ids, distinct []sid.ID, sessions []lookup) error {
-	rows, err := retryUnsent(ctx, c, func(ctx context.Context) ([]db.GetIdleSessionsRow, error) {
+	rows, err := retryRead(ctx, c, func(ctx context.Context) ([]db.GetIdleSessionsRow, error) {
 		return c.queries.GetIdleSessions(ctx, db.GetIdleSessionsParams{
 			SessionIDs:  distinct,
 			Duration:    c.config.duration,

@@ -47,7 +47,7 @@ func (c *Cache[T]) Purge(ctx context.Context) (n int64, err error) {
 // Stats counts the sessions. It reads the whole table: once a minute is fine,
 // once a request is not.
 func (c *Cache[T]) Stats(ctx context.Context) (Stats, error) {
-	row, err := retryUnsent(ctx, c, func(ctx context.Context) (db.GetSessionStatsRow, error) {
+	row, err := retryRead(ctx, c, func(ctx context.Context) (db.GetSessionStatsRow, error) {
 		return c.queries.GetSessionStats(ctx)
 	})
 	if err != nil {

@@ -52,7 +52,7 @@ func (c *Cache[T]) lookUpTogether(ctx context.Context, ids []sid.ID, sessions []
 	if c.config.idle > 0 {
 		return c.lookUpIdleTogether(ctx, ids, distinct, sessions)
 	}
-	rows, err := retryUnsent(ctx, c, func(ctx context.Context) ([]db.GetSessionsRow, error) {
+	rows, err := retryRead(ctx, c, func(ctx context.Context) ([]db.GetSessionsRow, error) {
 		return c.queries.GetSessions(ctx, distinct)
 	})
 	handOut(ids, distinct, sessions, rows, func(row db.GetSessionsRow) (sid.ID, lookup) {

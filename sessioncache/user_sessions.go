@@ -33,7 +33,7 @@ func (c *Cache[T]) Session(ctx context.Context, id string) (session Session, ok 
 	if err != nil {
 		return Session{}, false, err
 	}
-	row, err := retryUnsent(ctx, c, func(ctx context.Context) (db.GetSessionTimesRow, error) {
+	row, err := retryRead(ctx, c, func(ctx context.Context) (db.GetSessionTimesRow, error) {
 		return c.queries.GetSessionTimes(ctx, sessionID)
 	})
 	if ok, err = found(err); !ok {
@@ -54,7 +54,7 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session, 
 	if err := checkUserID(op, userID); err != nil {
 		return nil, err
 	}
-	rows, err := retryUnsent(ctx, c, func(ctx context.Context) ([]db.ListUserSessionsRow, error) {
+	rows, err := retryRead(ctx, c, func(ctx context.Context) ([]db.ListUserSessionsRow, error) {
 		return c.queries.ListUserSessions(ctx, userID)
 	})
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *Cache[T]) DeleteUser(ctx context.Context, userID string, exceptIDs ...s
 		if err != nil {
 			return n, interpret(op, err)
 		}
-		left, err := retryUnsent(ctx, c, func(ctx context.Context) (bool, error) {
+		left, err := retryRead(ctx, c, func(ctx context.Context) (bool, error) {
 			return c.queries.HasUserSessions(ctx, db.HasUserSessionsParams{UserID: userID, ExceptSessionIDs: except})
 		})
 		if err != nil {
