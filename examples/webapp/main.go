@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,10 +19,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 
-	"github.com/rhaptos/sessiondb/schema"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
@@ -65,25 +61,15 @@ func withDatabase(ctx context.Context, service func(pool *pgxpool.Pool) error) e
 }
 
 func withPool(ctx context.Context, url string, service func(pool *pgxpool.Pool) error) error {
+	if err := sessiontest.Migrate(ctx, url); err != nil {
+		return err
+	}
 	pool, err := pgxpool.New(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	db := stdlib.OpenDBFromPool(pool)
-	if err := errors.Join(migrate(ctx, db), db.Close()); err != nil {
-		return err
-	}
 	return service(pool)
-}
-
-func migrate(ctx context.Context, db *sql.DB) error {
-	migrations, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS)
-	if err != nil {
-		return err
-	}
-	_, err = migrations.Up(ctx)
-	return err
 }
 
 // serve answers requests until ctx ends, and finishes those under way.

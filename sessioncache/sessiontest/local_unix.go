@@ -14,11 +14,11 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/rhaptos/sessiondb/internal/pgserver"
 )
 
 // cluster is the script that makes a cluster, runs it for as long as its
@@ -45,10 +45,8 @@ func startLocal(ctx context.Context, bin string, settings []string) (*Server, er
 	// A group of its own: Ctrl-C is for us, and reaches the script as the end of
 	// its input.
 	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if os.Getuid() == 0 { // PostgreSQL refuses to run as root
-		if err := dropPrivileges(script.SysProcAttr, folder); err != nil {
-			return nil, errors.Join(err, os.RemoveAll(folder))
-		}
+	if err := pgserver.DropPrivileges(script.SysProcAttr, folder); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	stdin, err := script.StdinPipe()
 	if err != nil {
@@ -94,26 +92,4 @@ func freePort() (string, error) {
 	defer listener.Close()
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	return port, err
-}
-
-// dropPrivileges makes a command run as the user postgres, or nobody where
-// there is none, and gives it the folder.
-func dropPrivileges(attr *syscall.SysProcAttr, folder string) error {
-	account, err := user.Lookup("postgres")
-	if err != nil {
-		account, err = user.Lookup("nobody")
-	}
-	if err != nil {
-		return err
-	}
-	uid, err := strconv.Atoi(account.Uid)
-	if err != nil {
-		return err
-	}
-	gid, err := strconv.Atoi(account.Gid)
-	if err != nil {
-		return err
-	}
-	attr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(folder, uid, gid)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"github.com/rhaptos/sessiondb/internal/pgserver"
 	"github.com/rhaptos/sessiondb/schema"
 )
 
@@ -53,7 +54,7 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	var err error
 	if url := os.Getenv("SESSIONCACHE_DATABASE_URL"); url != "" {
 		server, err = startExternal(ctx, url)
-	} else if bin, ok := findBinaries(); ok {
+	} else if bin, ok := pgserver.Binaries(); ok {
 		server, err = startLocal(ctx, bin, settings)
 	} else {
 		server, err = startDocker(ctx, settings)
@@ -105,8 +106,8 @@ func (d *Database) Drop(ctx context.Context) error {
 	return d.drop(ctx)
 }
 
-// migrate brings a database up to the newest schema.
-func migrate(ctx context.Context, url string) error {
+// Migrate brings the database at url up to the newest schema, as "goose up" does.
+func Migrate(ctx context.Context, url string) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return err

@@ -1,4 +1,6 @@
-package sessiontest
+// Package pgserver finds PostgreSQL's server binaries and has them run: for
+// package sessiontest, and for system tests that do worse things to a server.
+package pgserver
 
 import (
 	"cmp"
@@ -8,9 +10,9 @@ import (
 	"strconv"
 )
 
-// findBinaries returns the folder of PostgreSQL's server binaries: the one in
+// Binaries returns the folder of PostgreSQL's server binaries: the one in
 // PATH, or else Debian's with the highest version.
-func findBinaries() (folder string, ok bool) {
+func Binaries() (folder string, ok bool) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
 			return filepath.Dir(path), true
