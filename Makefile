@@ -46,9 +46,26 @@ test-browser: postgresql ## have two browsers use the web example (pictures: sys
 	$(call need,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
 	cd systemtest && go test -count=1 -v -timeout 5m -run TestBrowser ./...
 
+FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser'
+
+.PHONY: test-faults
+test-faults: postgresql ## check a few histories of concurrent calls under each fault
+	$(FAULTS) -timeout 10m ./... -args -histories=3
+
 .PHONY: systemtest
-systemtest: test-pgbouncer test-browser ## check histories of concurrent calls under faults, run the tests through PgBouncer, and in a browser
-	cd systemtest && go test -count=1 -v -run 'TestLinearizable|TestCheckerCanFail' ./...
+systemtest: test-pgbouncer test-browser ## check 240 histories, run the tests through PgBouncer, and in a browser
+	$(FAULTS) -timeout 20m ./... -args -histories=15
+
+.PHONY: soak
+soak: postgresql ## check 1,120 histories, and overload the store for a minute (an hour)
+	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m
+
+FUZZTIME := 1m
+
+.PHONY: fuzz
+fuzz: postgresql ## fuzz each target for a minute (FUZZTIME=10m)
+	@set -e; for target in sid:FuzzParse sessionhttp:FuzzParseToken .:FuzzInterpret .:FuzzUser .:FuzzCalls; do \
+		go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./sessioncache/$${target%%:*}; done
 
 .PHONY: test-versions
 test-versions: ## run the tests on PostgreSQL 14 to 18, from npm (VERSIONS_CACHE keeps them)

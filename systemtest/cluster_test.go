@@ -45,7 +45,7 @@ func newFolder(t *testing.T) *cluster {
 	if !ok {
 		t.Fatal("no PostgreSQL server on this machine: install it (apt-get install postgresql)")
 	}
-	folder, err := os.MkdirTemp("", "systemtest-")
+	folder, err := os.MkdirTemp("", "systemtest-") //nolint:usetesting // where the server's own user may go, too
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func (c *cluster) sql(ctx context.Context, statement string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // its work is done
+	defer conn.Close(context.WithoutCancel(ctx))
 	_, err = conn.Exec(ctx, statement)
 	return err
 }
@@ -219,7 +219,7 @@ func (c *cluster) createTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background()) //nolint:errcheck // its work is done
+	defer conn.Close(context.Background())
 	if _, err := conn.Exec(t.Context(), "CREATE DATABASE sessions"); err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func (p *pair) attach(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background()) //nolint:errcheck // its work is done
+	defer conn.Close(context.Background())
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		var attached bool
 		err := conn.QueryRow(t.Context(), `
@@ -82,7 +82,7 @@ func (p *pair) fail(t *testing.T, promoted func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background()) //nolint:errcheck // its work is done
+	defer conn.Close(context.Background())
 	promoted()
 	if _, err := conn.Exec(t.Context(), "SELECT pg_promote()"); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestStalePrimaryIsNotWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(context.Background()) //nolint:errcheck // its work is done
+	defer conn.Close(context.Background())
 	var written int
 	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM session_cache WHERE user_id = 'after'").Scan(&written); err != nil || written != 0 {
 		t.Errorf("the stale primary has %d of the new sessions, %v; want none", written, err)

@@ -190,7 +190,7 @@ func diskFull(t *testing.T) place {
 	}
 	t.Cleanup(func() {
 		c.kill()
-		if err := syscall.Unmount(wal, 0); err != nil {
+		if err := syscall.Unmount(wal, syscall.MNT_DETACH); err != nil { // its processes take a moment to go
 			t.Error(err)
 		}
 	})

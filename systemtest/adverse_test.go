@@ -1,0 +1,233 @@
+package systemtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+var load = flag.Duration("load", 3*time.Second, "how long TestOverload overloads")
+
+type cache = sessioncache.Cache[json.RawMessage]
+
+func newCache(t *testing.T, maxConns int32) (*cache, *pgxpool.Pool) {
+	t.Helper()
+	t.Parallel()
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = maxConns })
+	return sessioncache.New[json.RawMessage](pool), pool
+}
+
+func set(t *testing.T, cache *cache, user string) (id string) {
+	t.Helper()
+	id = sid.New().String()
+	if err := cache.Set(t.Context(), id, json.RawMessage(user)); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func wantUser(t *testing.T, cache *cache, id, want string) {
+	t.Helper()
+	if user, ok, err := cache.Get(t.Context(), id); err != nil || !ok || string(user) != want {
+		t.Errorf("Get = %.40s (%d bytes), %v, %v; want %.40s", user, len(user), ok, err, want)
+	}
+}
+
+// TestLargeUsers stores users of 1 and 10 MB, many at once, among small ones.
+func TestLargeUsers(t *testing.T) {
+	cache, _ := newCache(t, 4)
+	large := map[string]string{}
+	for i, megabytes := range []int{1, 1, 1, 1, 1, 1, 1, 1, 10, 10} {
+		large[fmt.Sprintf(`{"n":%d,"text":"%s"}`, i, strings.Repeat("x☃\\n", megabytes<<20/6))] = ""
+	}
+	var all sync.WaitGroup
+	for user := range large {
+		all.Go(func() {
+			id := set(t, cache, user)
+			var readers sync.WaitGroup
+			for range 4 {
+				readers.Go(func() { wantUser(t, cache, id, user) })
+			}
+			for i := range 20 {
+				readers.Go(func() {
+					small := fmt.Sprintf(`{"small":%d}`, i)
+					wantUser(t, cache, set(t, cache, small), small)
+				})
+			}
+			readers.Wait()
+		})
+	}
+	all.Wait()
+}
+
+// TestOverload has 1,024 callers with a deadline of 100 ms each share a pool of
+// four. Not all are served; none is stuck, and nothing is when they have gone.
+func TestOverload(t *testing.T) {
+	cache, pool := newCache(t, 4)
+	const callers, deadline = 1024, 100 * time.Millisecond
+	ids := make([]string, 100)
+	for i := range ids {
+		ids[i] = set(t, cache, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	var served, late, stuck atomic.Int64
+	end := time.Now().Add(*load)
+	var all sync.WaitGroup
+	for caller := range callers {
+		all.Go(func() {
+			for n := caller; time.Now().Before(end); n++ {
+				ctx, cancel := context.WithTimeout(t.Context(), deadline)
+				began := time.Now()
+				var err error
+				if n%8 == 0 {
+					err = cache.Set(ctx, sid.New().String(), json.RawMessage(`{}`))
+				} else {
+					var ok bool
+					var user json.RawMessage
+					user, ok, err = cache.Get(ctx, ids[n%len(ids)])
+					if want := fmt.Sprintf(`{"n":%d}`, n%len(ids)); err == nil && (!ok || string(user) != want) {
+						t.Errorf("Get = %s, %v; want %s", user, ok, want)
+					}
+				}
+				cancel()
+				switch {
+				case err == nil:
+					served.Add(1)
+				case errors.Is(err, sessioncache.ErrUnavailable):
+					late.Add(1)
+				default:
+					t.Error(err)
+				}
+				if time.Since(began) > deadline+overtime {
+					stuck.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d callers for %s: %d calls served, %d past their deadline of %s", callers, *load, served.Load(), late.Load(), deadline)
+	if served.Load() == 0 || stuck.Load() > 0 {
+		t.Errorf("%d calls were served, %d stuck", served.Load(), stuck.Load())
+	}
+	wantUser(t, cache, ids[7], `{"n":7}`)
+	eventually(t, "every connection is given back", func() bool { return pool.Stat().AcquiredConns() == 0 })
+}
+
+// TestManySessionsOfOneUser lists and ends 10,000.
+func TestManySessionsOfOneUser(t *testing.T) {
+	cache, _ := newCache(t, 8)
+	const sessions, at = 10_000, 100
+	me := sid.New().String()
+	var all sync.WaitGroup
+	for range at {
+		all.Go(func() {
+			for range sessions / at {
+				set(t, cache, `{"user_id":"`+me+`"}`)
+			}
+		})
+	}
+	all.Wait()
+	list, err := cache.UserSessions(t.Context(), me)
+	if err != nil || len(list) != sessions {
+		t.Fatalf("UserSessions = %d, %v; want %d", len(list), err, sessions)
+	}
+	ids := make([]string, len(list))
+	for i, session := range list {
+		ids[i] = session.ID.String()
+	}
+	if users, err := cache.GetAll(t.Context(), ids...); err != nil || len(users) != sessions {
+		t.Errorf("GetAll = %d, %v; want %d", len(users), err, sessions)
+	}
+	if n, err := cache.DeleteUser(t.Context(), me, ids[0]); err != nil || n != sessions-1 {
+		t.Errorf("DeleteUser = %d, %v; want %d", n, err, sessions-1)
+	}
+	if list, err := cache.UserSessions(t.Context(), me); err != nil || len(list) != 1 {
+		t.Errorf("UserSessions = %d, %v; want the one that was excepted", len(list), err)
+	}
+}
+
+// TestRunawayTransaction holds one session locked: those who change it wait as
+// long as their context, and nobody else notices.
+func TestRunawayTransaction(t *testing.T) {
+	cache, pool := newCache(t, 6)
+	held, free := set(t, cache, `{"a":1}`), set(t, cache, `{"b":2}`)
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := cache.WithTx(tx).Update(t.Context(), held, func(*json.RawMessage) error { return nil }); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	change := func(*json.RawMessage) error { return nil }
+	for name, call := range map[string]func(ctx context.Context) error{
+		"Delete": func(ctx context.Context) error { return cache.Delete(ctx, held) },
+		"Update": func(ctx context.Context) error { _, err := cache.Update(ctx, held, change); return err },
+		"Rotate": func(ctx context.Context) error { _, err := cache.Rotate(ctx, held, sid.New().String()); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		began := time.Now()
+		err := call(ctx)
+		cancel()
+		if !errors.Is(err, sessioncache.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > overtime {
+			t.Errorf("%s of a session that is held: %v after %s", name, err, time.Since(began))
+		}
+	}
+	wantUser(t, cache, held, `{"a":1}`)
+	if ok, err := cache.Update(t.Context(), free, change); err != nil || !ok {
+		t.Errorf("Update of another session = %v, %v", ok, err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := cache.Update(t.Context(), held, change); err != nil || !ok {
+		t.Errorf("Update when it is free again = %v, %v", ok, err)
+	}
+}
+
+// TestTableLocked locks the table until every call has given up: none says that a
+// session is absent, and all is as before when the lock has gone.
+func TestTableLocked(t *testing.T) {
+	cache, pool := newCache(t, 6)
+	id, other := set(t, cache, `{"a":1}`), set(t, cache, `{}`)
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "LOCK TABLE session_cache"); err != nil {
+			return err
+		}
+		var all sync.WaitGroup
+		for n := range 100 {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				defer cancel()
+				began := time.Now()
+				var err error
+				if n%2 == 0 {
+					_, _, err = cache.Get(ctx, id)
+				} else {
+					err = cache.Delete(ctx, other) // which may happen yet
+				}
+				if !errors.Is(err, sessioncache.ErrUnavailable) || time.Since(began) > overtime {
+					t.Errorf("%v after %s", err, time.Since(began))
+				}
+			})
+		}
+		all.Wait()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantUser(t, cache, id, `{"a":1}`)
+}
