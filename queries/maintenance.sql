@@ -18,14 +18,49 @@ WHERE sessionid = ANY (ARRAY(
     FOR UPDATE SKIP LOCKED
 ));
 
+-- name: DeleteExpiredSessionsUnlocked :execrows
+-- DeleteExpiredSessionsUnlocked is DeleteExpiredSessions for servers that refuse
+-- row locks in a query that spans shards. Of two callers at once one may wait for
+-- the other, find its rows gone and delete fewer.
+DELETE FROM session_cache
+WHERE sessionid IN (
+    SELECT expired.sessionid
+    FROM session_cache AS expired
+    WHERE expired.session_endutc < now()
+    ORDER BY expired.session_endutc
+    LIMIT @batch_size
+)
+  AND session_endutc < now();
+
+-- name: GetOldestExpired :one
+-- GetOldestExpired tells how long ago the oldest expired session still stored has
+-- ended, and zero when there is none.
+SELECT coalesce(now() - min(session_endutc), '0')::interval AS oldest_expired
+FROM session_cache
+WHERE session_endutc < now();
+
 -- name: GetSessionStats :one
--- GetSessionStats counts the sessions by state and tells how long ago the
--- oldest expired one still stored has ended (zero when there is none).
+-- GetSessionStats counts the sessions that have not ended and those that have,
+-- and tells how long ago the oldest of these has (zero when there is none) and
+-- how many the user with the most has, of both kinds. It reads two indexes, and
+-- of the table only what has not been vacuumed.
 SELECT
-    count(*) FILTER (WHERE now() BETWEEN session_startutc AND session_endutc) AS live,
-    count(*) FILTER (WHERE session_endutc < now()) AS expired,
-    coalesce(now() - min(session_endutc) FILTER (WHERE session_endutc < now()), '0')::interval AS oldest_expired
-FROM session_cache;
+    (SELECT count(*) FROM session_cache WHERE session_endutc >= now()) AS live,
+    (SELECT count(*) FROM session_cache WHERE session_endutc < now()) AS expired,
+    (
+        SELECT coalesce(now() - min(session_endutc), '0')::interval
+        FROM session_cache
+        WHERE session_endutc < now()
+    ) AS oldest_expired,
+    (
+        SELECT coalesce(max(each.sessions), 0)::bigint
+        FROM (
+            SELECT count(*) AS sessions
+            FROM session_cache
+            WHERE user_id IS NOT NULL
+            GROUP BY user_id
+        ) AS each
+    ) AS most_of_one_user;
 
 -- name: ReindexSessions :exec
 -- ReindexSessions rebuilds the indexes without keeping anybody out of the

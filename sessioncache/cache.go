@@ -3,6 +3,8 @@ package sessioncache
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,6 +42,7 @@ type Cache[T any] struct {
 	db      DB
 	queries *db.Queries
 	config  config
+	shared  *shared
 
 	// On a pool, callers who would wait for a connection share a round trip.
 	// Otherwise both are nil.
@@ -56,14 +59,22 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 	if database == nil {
 		panic("sessioncache: New: the database is nil")
 	}
-	return newCache[T](database, newConfig(options))
+	return newCache[T](database, newConfig(options), &shared{})
 }
 
-func newCache[T any](database DB, config config) *Cache[T] {
+// shared is what a Cache and those that WithTx has made of it have in common.
+type shared struct {
+	metrics    metrics
+	noRowLocks atomic.Bool // the server refuses to lock rows in a query
+	sweeping   sync.Mutex  // held by the janitor that purges
+}
+
+func newCache[T any](database DB, config config, shared *shared) *Cache[T] {
 	c := &Cache[T]{
 		db:      database,
 		queries: db.New(database),
 		config:  config,
+		shared:  shared,
 	}
 	if pool, ok := database.(*pgxpool.Pool); ok {
 		c.rideTogether(pool)
@@ -79,7 +90,7 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 	if tx == nil {
 		panic("sessioncache: WithTx: the transaction is nil")
 	}
-	return newCache[T](tx, c.config)
+	return newCache[T](tx, c.config, c.shared)
 }
 
 // Duration returns how long a session lives at most, as [WithDuration] has set it.

@@ -9,7 +9,8 @@ import (
 
 // Delete ends a session: once it has returned nil, no server finds it any more.
 // A session that is absent is not an error.
-func (c *Cache[T]) Delete(ctx context.Context, id string) error {
+func (c *Cache[T]) Delete(ctx context.Context, id string) (err error) {
+	defer func() { c.shared.metrics.call(&c.shared.metrics.deletes, true, err) }()
 	const op = "delete"
 	sessionID, err := parseID(op, id)
 	if err != nil {

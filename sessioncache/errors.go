@@ -47,6 +47,9 @@ const (
 	undefinedColumn   = "42703"
 	undefinedFunction = "42883"
 
+	featureNotSupported = "0A000"
+	deadlockDetected    = "40P01"
+
 	tooManyConnections = "53300"
 	adminShutdown      = "57P01"
 	crashShutdown      = "57P02"

@@ -56,3 +56,24 @@ func TestInterpretOtherErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestBuckets(t *testing.T) {
+	t.Parallel()
+	bounds := LatencyBounds()
+	for i, bound := range bounds {
+		if below, at := bucket(bound-1), bucket(bound); below != i || at != i+1 {
+			t.Errorf("just below %s is bucket %d, at it %d; want %d and %d", bound, below, at, i, i+1)
+		}
+	}
+	if bucket(-1) != 0 || bucket(1<<62) != len(bounds) {
+		t.Errorf("the ends are buckets %d and %d", bucket(-1), bucket(1<<62))
+	}
+}
+
+// BenchmarkMetrics is what counting adds to a Get.
+func BenchmarkMetrics(b *testing.B) {
+	var m metrics
+	for b.Loop() {
+		m.get(moment(), true, nil)
+	}
+}

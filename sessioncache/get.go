@@ -11,6 +11,13 @@ import (
 // told apart, and neither is an error. With an error nothing is known about the
 // session. [WithIdleTimeout] has it put off the session's end.
 func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err error) {
+	began := moment()
+	user, ok, err = c.get(ctx, id)
+	c.shared.metrics.get(began, ok, err)
+	return user, ok, err
+}
+
+func (c *Cache[T]) get(ctx context.Context, id string) (user T, ok bool, err error) {
 	const op = "get"
 	sessionID, err := parseID(op, id)
 	if err != nil {

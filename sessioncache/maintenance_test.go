@@ -91,6 +91,12 @@ func TestStatsWholeTable(t *testing.T) {
 	if err != nil || stats.Live != 7 || stats.Expired != 4 || stats.OldestExpired.Round(time.Minute) != 25*time.Hour {
 		t.Errorf("Stats = %+v, %v; want 7 live, 4 expired, the oldest for 25h", stats, err)
 	}
+	for _, user := range []string{"a", "b", "b", "b"} {
+		set(t, cache, userOf(user))
+	}
+	if stats, err = cache.Stats(t.Context()); err != nil || stats.MostOfOneUser != 3 || stats.Live != 11 {
+		t.Errorf("Stats = %+v, %v; want 11 live, 3 of one user", stats, err)
+	}
 }
 
 func TestReindexWholeTable(t *testing.T) {

@@ -2,6 +2,7 @@ package sessioncache
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	"github.com/rhaptos/sessiondb/db"
@@ -18,6 +19,7 @@ import (
 // already, Rotate deletes both sessions and returns [ErrConflict], as Set does;
 // the old id itself is such an id.
 func (c *Cache[T]) Rotate(ctx context.Context, oldID, newID string) (ok bool, err error) {
+	defer func() { c.shared.metrics.call(&c.shared.metrics.rotations, ok, err) }()
 	const op = "rotate"
 	oldSession, err := parseID(op, oldID)
 	if err != nil {
@@ -43,7 +45,8 @@ func (c *Cache[T]) Rotate(ctx context.Context, oldID, newID string) (ok bool, er
 		return false, interpret(op, err)
 	}
 	if taken {
-		return false, c.conflict(ctx, op, newSession)
+		c.conflict(ctx, newSession)
+		return false, fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
 	}
 	return false, nil
 }

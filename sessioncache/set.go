@@ -19,6 +19,13 @@ import (
 // logged in under it. This holds for a Set that is repeated because its answer
 // was lost on the way, too: it costs the user a login, and lets nobody in.
 func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
+	began := moment()
+	err := c.set(ctx, id, user)
+	c.shared.metrics.set(began, err)
+	return err
+}
+
+func (c *Cache[T]) set(ctx context.Context, id string, user T) error {
 	const op = "set"
 	sessionID, err := parseID(op, id)
 	if err != nil {
@@ -33,10 +40,11 @@ func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
 		return interpret(op, err)
 	}
 	if !stored {
+		c.conflict(ctx, sessionID)
 		if _, err := c.delete(ctx, sessionID); err != nil {
 			return interpret(op, err)
 		}
-		return c.conflict(ctx, op, sessionID)
+		return fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
 	}
 	c.log(ctx, slog.LevelDebug, "session set", sessionID)
 	return nil
@@ -82,9 +90,9 @@ func (c *Cache[T]) insertAlone(ctx context.Context, session insertion) (inserted
 	return inserted{stored: rows > 0}, err
 }
 
-// conflict reports an id that was about to be used a second time, after its
-// session has been deleted.
-func (c *Cache[T]) conflict(ctx context.Context, op string, id sid.ID) error {
+// conflict reports an id that was about to be used a second time. Whether its
+// session can be deleted or not, somebody has to know.
+func (c *Cache[T]) conflict(ctx context.Context, id sid.ID) {
+	c.shared.metrics.conflicts.Add(1)
 	c.log(ctx, slog.LevelWarn, "session id used twice", id)
-	return fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
 }

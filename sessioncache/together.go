@@ -35,10 +35,18 @@ const (
 func (c *Cache[T]) rideTogether(pool *pgxpool.Pool) {
 	slots := max(1, int(pool.Config().MaxConns)-1)
 	c.gets = &coalesce.Group[sid.ID, lookup]{
-		Slots: slots, Limit: batchLimit, Alone: c.lookUpAlone, Together: c.lookUpTogether,
+		Slots: slots, Limit: batchLimit, Alone: c.lookUpAlone,
+		Together: func(ctx context.Context, ids []sid.ID, sessions []lookup) error {
+			c.shared.metrics.batch(len(ids))
+			return c.lookUpTogether(ctx, ids, sessions)
+		},
 	}
 	c.sets = &coalesce.Group[insertion, inserted]{
-		Slots: slots, Limit: batchLimit, Alone: c.insertAlone, Together: c.insertTogether,
+		Slots: slots, Limit: batchLimit, Alone: c.insertAlone,
+		Together: func(ctx context.Context, sessions []insertion, results []inserted) error {
+			c.shared.metrics.batch(len(sessions))
+			return c.insertTogether(ctx, sessions, results)
+		},
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 // connection of the pool and the lock on the session. What T does not decode from
 // the stored JSON is not stored again.
 func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) error) (ok bool, err error) {
+	defer func() { c.shared.metrics.call(&c.shared.metrics.updates, ok, err) }()
 	const op = "update"
 	sessionID, err := parseID(op, id)
 	if err != nil {

@@ -1,0 +1,155 @@
+package sessioncache
+
+import (
+	"errors"
+	"math/bits"
+	"sync/atomic"
+	"time"
+)
+
+// Metrics counts what a Cache has done since it was made, those of its
+// transactions included. The numbers only grow.
+type Metrics struct {
+	Gets, Hits, Misses uint64 // calls of Get that were answered, with a session and without
+	Sets               uint64 // sessions stored
+	Deletes            uint64 // calls of Delete that were answered
+	Updates, Rotations uint64 // sessions changed, and moved
+	Conflicts          uint64 // ids used twice: each an attack or a bug
+
+	// Batches is the statements that several callers shared, Riders those callers.
+	Batches, Riders uint64
+
+	// Calls of Get, Set, Delete, Update and Rotate that ended with the error of that
+	// name. (Conflicts are counted above.)
+	Malformed, InvalidUser, Unavailable uint64
+
+	GetLatency, SetLatency Histogram // of the calls that were answered
+}
+
+// Histogram counts calls by how long they took.
+type Histogram struct {
+	// Counts[i] is how many took less than [LatencyBounds] i, and not less than
+	// the bound before; the last, how many took longer than all bounds.
+	Counts [latencyBuckets]uint64
+
+	Sum time.Duration // of all
+}
+
+const (
+	latencyBuckets = 21
+	firstBits      = 14 // the first bound is 2^14 ns
+)
+
+// LatencyBounds returns the upper bounds of all buckets of a [Histogram] but the
+// last: 16 µs (to be exact 16,384 ns), 33 µs and so on, doubling up to 8.6 s.
+func LatencyBounds() []time.Duration {
+	bounds := make([]time.Duration, latencyBuckets-1)
+	for i := range bounds {
+		bounds[i] = 1 << (firstBits + i)
+	}
+	return bounds
+}
+
+// Metrics returns the counters. Each is read by itself: while calls go on, one may
+// be ahead of another by a call.
+func (c *Cache[T]) Metrics() Metrics {
+	m := &c.shared.metrics
+	metrics := Metrics{
+		Hits: m.hits.Load(), Misses: m.misses.Load(),
+		Sets: m.sets.Load(), Deletes: m.deletes.Load(), Updates: m.updates.Load(), Rotations: m.rotations.Load(),
+		Conflicts: m.conflicts.Load(), Batches: m.batches.Load(), Riders: m.riders.Load(),
+		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unavailable: m.unavailable.Load(),
+		GetLatency: m.getLatency.load(), SetLatency: m.setLatency.load(),
+	}
+	metrics.Gets = metrics.Hits + metrics.Misses
+	return metrics
+}
+
+type metrics struct {
+	hits, misses, sets, deletes, updates, rotations atomic.Uint64
+	conflicts, batches, riders                      atomic.Uint64
+	malformed, invalidUser, unavailable             atomic.Uint64
+	getLatency, setLatency                          histogram
+}
+
+// epoch makes moments out of durations: to read the monotonic clock alone takes
+// half the time of [time.Now].
+var epoch = time.Now()
+
+func moment() time.Duration {
+	return time.Since(epoch)
+}
+
+// get notes the end of a Get.
+func (m *metrics) get(began time.Duration, ok bool, err error) {
+	switch {
+	case err != nil:
+		m.failed(err)
+		return
+	case ok:
+		m.hits.Add(1)
+	default:
+		m.misses.Add(1)
+	}
+	m.getLatency.add(moment() - began)
+}
+
+// set notes the end of a Set.
+func (m *metrics) set(began time.Duration, err error) {
+	if err != nil {
+		m.failed(err)
+		return
+	}
+	m.sets.Add(1)
+	m.setLatency.add(moment() - began)
+}
+
+// call notes the end of another call, which counter counts.
+func (m *metrics) call(counter *atomic.Uint64, did bool, err error) {
+	switch {
+	case err != nil:
+		m.failed(err)
+	case did:
+		counter.Add(1)
+	}
+}
+
+// batch notes that callers share a statement.
+func (m *metrics) batch(riders int) {
+	m.batches.Add(1)
+	m.riders.Add(uint64(riders))
+}
+
+func (m *metrics) failed(err error) {
+	switch {
+	case errors.Is(err, ErrMalformedID):
+		m.malformed.Add(1)
+	case errors.Is(err, ErrInvalidUser):
+		m.invalidUser.Add(1)
+	case errors.Is(err, ErrUnavailable):
+		m.unavailable.Add(1)
+	}
+}
+
+type histogram struct {
+	counts [latencyBuckets]atomic.Uint64
+	sum    atomic.Int64
+}
+
+func (h *histogram) add(d time.Duration) {
+	h.counts[bucket(d)].Add(1)
+	h.sum.Add(int64(d))
+}
+
+// bucket is the first whose bound is above d.
+func bucket(d time.Duration) int {
+	return min(bits.Len64(uint64(max(0, d))>>firstBits), latencyBuckets-1)
+}
+
+func (h *histogram) load() (counts Histogram) {
+	for i := range h.counts {
+		counts.Counts[i] = h.counts[i].Load()
+	}
+	counts.Sum = time.Duration(h.sum.Load())
+	return counts
+}
