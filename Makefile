@@ -57,7 +57,7 @@ systemtest: test-pgbouncer test-browser ## check 240 histories, run the tests th
 	$(FAULTS) -timeout 20m ./... -args -histories=15
 
 .PHONY: soak
-soak: postgresql ## check 1,120 histories, and overload the store for a minute (an hour)
+soak: postgresql ## check 1,120 histories, and overload the store for a minute (a quarter of an hour)
 	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m
 
 FUZZTIME := 1m

@@ -26,5 +26,9 @@
 //  3. Docker, with the image postgres:18-alpine or the one that the environment
 //     variable SESSIONCACHE_TEST_IMAGE names.
 //
+// After the migrations it runs what SESSIONCACHE_TEST_AFTER_MIGRATE holds, a
+// statement that distributes the table for one: so the tests are the conformance
+// tests of whatever that makes of it.
+//
 // With none of them, [Start] returns [ErrNoServer], which says what to install.
 package sessiontest

@@ -53,7 +53,7 @@ func newSchema(ctx context.Context, connString string) (*Database, error) {
 			return execute(ctx, connString, "DROP SCHEMA "+name+" CASCADE")
 		},
 	}
-	return database, Migrate(ctx, database.URL)
+	return database, prepare(ctx, database.URL)
 }
 
 // passesSearchPath tells whether a connection may choose its schema. A pooler
@@ -98,6 +98,6 @@ func migrateInTurn(ctx context.Context, connString string) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('sessiontest'))"); err != nil {
 			return err
 		}
-		return Migrate(ctx, connString)
+		return prepare(ctx, connString)
 	})
 }

@@ -24,7 +24,7 @@ func own(server url.URL, origin string, stop func() error) *Server {
 		if err := execute(ctx, admin, "CREATE DATABASE "+template); err != nil {
 			return err
 		}
-		return Migrate(ctx, at(template))
+		return prepare(ctx, at(template))
 	})
 
 	return &Server{

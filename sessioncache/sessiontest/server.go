@@ -108,17 +108,33 @@ func (d *Database) Drop(ctx context.Context) error {
 
 // Migrate brings the database at url up to the newest schema, as "goose up" does.
 func Migrate(ctx context.Context, url string) error {
+	_, err := migrate(ctx, url)
+	return err
+}
+
+// migrate tells whether there was anything to do.
+func migrate(ctx context.Context, url string) (did bool, err error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return err
+		return false, err
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
 	migrations, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS)
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = migrations.Up(ctx)
+	results, err := migrations.Up(ctx)
+	return len(results) > 0, err
+}
+
+// prepare migrates a database for tests, and does to it what whoever runs them
+// wants done: distribute the table, for one.
+func prepare(ctx context.Context, url string) error {
+	did, err := migrate(ctx, url)
+	if statement := os.Getenv("SESSIONCACHE_TEST_AFTER_MIGRATE"); err == nil && did && statement != "" {
+		err = execute(ctx, url, statement)
+	}
 	return err
 }
 

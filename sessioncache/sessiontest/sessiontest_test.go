@@ -23,6 +23,37 @@ import (
 // kills.
 const childEnv = "SESSIONTEST_CHILD"
 
+// TestAfterMigrate is not parallel: it sets the environment.
+func TestAfterMigrate(t *testing.T) {
+	if os.Getenv("SESSIONCACHE_DATABASE_URL") != "" {
+		t.Setenv("SESSIONCACHE_DATABASE_URL", "") // that server's table is what it is
+	}
+	t.Setenv("SESSIONCACHE_TEST_AFTER_MIGRATE", "COMMENT ON TABLE session_cache IS 'made for tests'")
+	server, err := sessiontest.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	database, err := server.NewDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), database.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	var comment string
+	err = conn.QueryRow(t.Context(), "SELECT obj_description('session_cache'::regclass)").Scan(&comment)
+	if err != nil || comment != "made for tests" {
+		t.Errorf("the table's comment is %q, %v", comment, err)
+	}
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv(childEnv) == "" {
 		os.Exit(m.Run())

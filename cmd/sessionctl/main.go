@@ -1,0 +1,145 @@
+// Sessionctl is the operator's command for the sessions in a database.
+//
+//	go install github.com/rhaptos/sessiondb/cmd/sessionctl@latest
+//	sessionctl --help
+//
+// It connects as psql does: to DATABASE_URL, or by PGHOST, PGDATABASE and the like.
+// Session ids are secrets: it shows their fingerprints, as the logs do, unless
+// told to --show-ids.
+//
+// It exits with 0 when all went well, 1 when something failed, 2 when it was
+// called wrongly, 3 when there is no such session, and 4 when the database does
+// not answer.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+)
+
+const (
+	exitFailed = 1 + iota
+	exitUsage
+	exitNoSession
+	exitUnavailable
+)
+
+const description = `Look after the sessions in a PostgreSQL database.
+
+It connects as psql does: to DATABASE_URL, or by PGHOST, PGDATABASE and the like.
+
+Exit codes: 0 all went well, 1 something failed, 2 wrong usage, 3 no such session, 4 the database does not answer.`
+
+// commands is the command line.
+type commands struct {
+	DatabaseURL string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and the like)."`
+
+	Demo       demoCommand       `cmd:"" help:"Live through a session's life on a throwaway PostgreSQL."`
+	Migrate    migrateCommand    `cmd:"" help:"Migrate the schema."`
+	Get        getCommand        `cmd:"" help:"Show the user of a live session."`
+	Set        setCommand        `cmd:"" help:"Store a session."`
+	Delete     deleteCommand     `cmd:"" help:"End a session."`
+	List       listCommand       `cmd:"" help:"List a user's live sessions."`
+	Revoke     revokeCommand     `cmd:"" help:"End all sessions of a user, or of everybody."`
+	Purge      purgeCommand      `cmd:"" help:"Remove expired sessions."`
+	Stats      statsCommand      `cmd:"" help:"Count the sessions."`
+	Watch      watchCommand      `cmd:"" help:"Count the sessions again and again."`
+	Reindex    reindexCommand    `cmd:"" help:"Rebuild the indexes without keeping anybody out."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes commands in a shell."`
+}
+
+// environment is what a command runs in.
+type environment struct {
+	context.Context
+	in       io.Reader
+	out      io.Writer
+	terminal bool // out is one, and in
+	url      string
+}
+
+var errNoSession = errors.New("no such session")
+
+// usageError is the caller's mistake.
+type usageError struct{ error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, isTerminal(os.Stdin) && isTerminal(os.Stdout))
+	stop()
+	os.Exit(code)
+}
+
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// run is main with everything it depends on in its hands. It returns the exit code.
+func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.Writer, terminal bool) (code int) {
+	type exit int // --help ends here
+	defer func() {
+		if reason := recover(); reason != nil {
+			asked, ok := reason.(exit)
+			if !ok {
+				panic(reason)
+			}
+			code = int(asked)
+		}
+	}()
+	var commands commands
+	parser := kong.Must(&commands, kong.Name("sessionctl"), kong.Description(description),
+		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exit(code)) }), kong.UsageOnError())
+	parsed, err := parser.Parse(arguments)
+	if err != nil {
+		fmt.Fprintf(errOut, "sessionctl: %v (see sessionctl --help)\n", err)
+		return exitUsage
+	}
+	err = parsed.Run(&environment{ctx, in, out, terminal, commands.DatabaseURL}, parsed)
+	if err != nil {
+		fmt.Fprintln(errOut, "sessionctl:", err)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usageError{}), errors.Is(err, sessioncache.ErrMalformedID):
+		return exitUsage
+	case errors.Is(err, errNoSession):
+		return exitNoSession
+	case errors.Is(err, sessioncache.ErrUnavailable):
+		return exitUnavailable
+	default:
+		return exitFailed
+	}
+}
+
+// cache is what a command works on: users as the JSON they are.
+type cache = sessioncache.Cache[json.RawMessage]
+
+// withCache connects, and has a command work.
+func (e *environment) withCache(work func(cache *cache) error, options ...sessioncache.Option) error {
+	pool, err := pgxpool.New(e, e.url)
+	if err != nil {
+		return usageError{err}
+	}
+	defer pool.Close()
+	return work(sessioncache.New[json.RawMessage](pool, options...))
+}
+
+func (e *environment) print(format string, arguments ...any) {
+	fmt.Fprintf(e.out, format, arguments...)
+}

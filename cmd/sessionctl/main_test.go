@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// operator types commands.
+type operator struct {
+	t        *testing.T
+	url      string
+	input    string
+	terminal bool
+}
+
+func start(t *testing.T) operator {
+	t.Helper()
+	t.Parallel()
+	return operator{t: t, url: sessiontest.NewDatabase(t).URL}
+}
+
+// do runs a command and returns what it prints; it must exit with code.
+func (o operator) do(code int, arguments ...string) (out string) {
+	o.t.Helper()
+	var stdout, stderr bytes.Buffer
+	arguments = append([]string{"--database-url", o.url}, arguments...)
+	got := run(o.t.Context(), arguments, strings.NewReader(o.input), &stdout, &stderr, o.terminal)
+	if got != code || (code == 0) != (stderr.Len() == 0) {
+		o.t.Errorf("%s: exit code %d, want %d\n%s%s", arguments[2:], got, code, &stdout, &stderr)
+	}
+	return stdout.String()
+}
+
+func (o operator) want(text string, arguments ...string) string {
+	o.t.Helper()
+	out := o.do(0, arguments...)
+	if !strings.Contains(out, text) {
+		o.t.Errorf("%s: %q; want %q", arguments, out, text)
+	}
+	return out
+}
+
+func TestSessions(t *testing.T) {
+	o := start(t)
+	me := sid.New().String()
+	user := `{"user_id":"` + me + `"}`
+	first := strings.TrimSpace(o.do(0, "set", "--user", user))
+	second := sid.New().String()
+	o.input = user + "\n"
+	o.do(0, "set", second, "--duration", "2h")
+	o.want(user, "get", first)
+	parsed, err := sid.Parse(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := o.want(parsed.Fingerprint(), "list", "--user", me); strings.Contains(list, first) || strings.Count(list, "\n") != 3 {
+		t.Errorf("list shows\n%s", list)
+	}
+	o.want(second, "list", "--user", me, "--show-ids")
+	o.want("1 sessions ended", "revoke", "--user", me, "--except", first)
+	o.do(exitNoSession, "get", second)
+	o.do(0, "delete", first)
+	o.do(0, "delete", first)
+	o.do(exitNoSession, "get", first)
+	o.want("0 sessions ended", "revoke", "--user", me)
+}
+
+func TestMistakes(t *testing.T) {
+	o := start(t)
+	o.input = "no JSON"
+	for _, arguments := range [][]string{
+		{}, {"nonsense"}, {"get"}, {"get", "Dr. Evil"}, {"list"}, {"revoke"}, {"revoke", "--user", "a", "--all"}, {"revoke", "--all"},
+		{"revoke", "--all", "--yes", "--except", sid.New().String()}, {"migrate", "sideways"}, {"set", "--duration", "0s"}, {"watch", "--every", "0s"},
+	} {
+		o.do(exitUsage, arguments...)
+	}
+	o.do(exitFailed, "set")
+	id := sid.New().String()
+	o.do(0, "set", id, "--user", "{}")
+	o.do(exitFailed, "set", id, "--user", "{}") // a conflict
+	o.do(exitNoSession, "get", id)
+	o.url = "postgres://127.0.0.1:1/nowhere?connect_timeout=1"
+	o.do(exitUnavailable, "stats")
+	o.do(exitUnavailable, "get", id)
+	o.url = "::"
+	o.do(exitUsage, "stats")
+}
+
+func TestEverybodyWholeTable(t *testing.T) {
+	o := start(t)
+	for range 3 {
+		o.do(0, "set", "--user", "{}")
+	}
+	o.terminal = true
+	o.input = "\n"
+	o.do(exitFailed, "revoke", "--all")
+	o.input = "n\n"
+	o.do(exitFailed, "revoke", "--all")
+	o.input = "y\n"
+	out := o.want("3 live sessions?", "revoke", "--all")
+	if !strings.Contains(out, "3 sessions ended") {
+		t.Errorf("revoke --all: %q", out)
+	}
+	o.terminal, o.input = false, ""
+	o.want("0 sessions ended", "revoke", "--all", "--yes")
+}
+
+func TestMaintenanceWholeTable(t *testing.T) {
+	o := start(t)
+	conn, err := pgx.Connect(t.Context(), o.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	expire := func() {
+		t.Helper()
+		_, err := conn.Exec(t.Context(), `
+			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
+			SELECT gen_random_uuid(), '{"user_id":"u"}', now() - interval '1 day', now() - interval '1 hour'
+			FROM generate_series(1, 1500)`)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expire()
+	o.do(0, "set", "--user", "{}")
+
+	o.want("expired, to be purged  1500", "stats")
+	var stats struct {
+		Live, Expired int
+		Oldest        float64 `json:"oldest_expired"`
+		Most          int     `json:"most_of_one_user"`
+	}
+	if err := json.Unmarshal([]byte(o.do(0, "stats", "--json")), &stats); err != nil || stats.Live != 1 || stats.Expired != 1500 || stats.Oldest < 3600 || stats.Most != 1500 {
+		t.Errorf("stats --json: %+v, %v", stats, err)
+	}
+	if out := o.want("1500", "watch", "--times", "2", "--every", "1ms"); strings.Count(out, "\n") != 3 {
+		t.Errorf("watch shows\n%s", out)
+	}
+	if out := o.do(0, "purge", "--budget", "1h"); out != "1500 expired sessions removed\n" {
+		t.Errorf("purge prints %q", out)
+	}
+	expire()
+	o.terminal = true
+	if out := o.want("1500 of 1500", "purge"); !strings.Contains(out, "[████████████████████░░░░░░░░░░] 1000 of 1500") {
+		t.Errorf("purge on a terminal prints %q", out)
+	}
+	o.terminal = false
+	if out := o.do(0, "purge", "-q"); out != "" {
+		t.Errorf("purge -q prints %q", out)
+	}
+	o.do(0, "reindex")
+}
+
+func TestMigrateWholeTable(t *testing.T) {
+	o := start(t)
+	o.want("applied", "migrate", "status")
+	o.want("00002", "migrate", "down")
+	o.want("pending", "migrate", "status")
+	o.do(exitUnavailable, "stats")
+	o.want("00002", "migrate", "up")
+	o.want("live sessions", "stats")
+}
+
+func TestWatchEndsWithTheOperator(t *testing.T) {
+	o := start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var out, errOut bytes.Buffer
+	code := run(ctx, []string{"--database-url", o.url, "watch", "--every", "1h"}, strings.NewReader(""), &out, &errOut, false)
+	if code != 0 && code != exitUnavailable { // if the first look was too slow
+		t.Errorf("exit code %d\n%s", code, &errOut)
+	}
+}
+
+func TestDemo(t *testing.T) {
+	o := start(t)
+	o.want("Purge what has expired", "demo")
+}
+
+func TestHelp(t *testing.T) {
+	o := start(t)
+	o.want("Exit codes", "--help")
+	o.want("--show-ids", "list", "--help")
+}
+
+// TestCompletion has a shell run what is printed.
+func TestCompletion(t *testing.T) {
+	o := start(t)
+	script := o.want("complete -F", "completion", "bash") + `
+		COMP_WORDS=(sessionctl re); COMP_CWORD=1; _sessionctl; echo "${COMPREPLY[@]}"
+		COMP_WORDS=(sessionctl purge --b); COMP_CWORD=2; _sessionctl; echo "${COMPREPLY[@]}"`
+	output, err := exec.CommandContext(t.Context(), "bash", "-c", script).CombinedOutput()
+	if err != nil || string(output) != "revoke reindex\n--budget\n" {
+		t.Errorf("completing: %s, %v", output, err)
+	}
+	o.want("bashcompinit", "completion", "zsh")
+	o.want("-l show-ids", "completion", "fish")
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/rhaptos/sessiondb/internal/demo"
+	"github.com/rhaptos/sessiondb/schema"
+	"github.com/rhaptos/sessiondb/sessioncache"
+)
+
+type demoCommand struct{}
+
+func (demoCommand) Run(e *environment) error {
+	return demo.Run(e, e.out)
+}
+
+type migrateCommand struct {
+	Direction string `arg:"" enum:"up,down,status" help:"up: to the newest version; down: one version back; status: what has been applied."`
+}
+
+func (c *migrateCommand) Run(e *environment) error {
+	config, err := pgx.ParseConfig(e.url)
+	if err != nil {
+		return usageError{err}
+	}
+	db := stdlib.OpenDB(*config)
+	defer db.Close()
+	migrations, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS)
+	if err != nil {
+		return err
+	}
+	var results []*goose.MigrationResult
+	switch c.Direction {
+	case "up":
+		results, err = migrations.Up(e)
+	case "down":
+		var result *goose.MigrationResult
+		if result, err = migrations.Down(e); result != nil {
+			results = append(results, result)
+		}
+	case "status":
+		statuses, err := migrations.Status(e)
+		for _, status := range statuses {
+			e.print("%-9s %s\n", status.State, status.Source.Path)
+		}
+		return err
+	}
+	for _, result := range results {
+		e.print("%s\n", result)
+	}
+	return err
+}
+
+type purgeCommand struct {
+	Budget time.Duration `help:"Stop when it has taken this long; the rest is for the next time."`
+	Quiet  bool          `short:"q" help:"Print nothing but errors."`
+}
+
+func (c *purgeCommand) Run(e *environment) error {
+	return e.withCache(func(cache *cache) error {
+		var options []sessioncache.PurgeOption
+		if c.Budget > 0 {
+			options = append(options, sessioncache.WithBudget(c.Budget))
+		}
+		out := e.out
+		if c.Quiet {
+			out = io.Discard
+		}
+		report, err := c.report(e, cache, out)
+		if err != nil {
+			return err
+		}
+		n, err := cache.Purge(e, append(options, sessioncache.WithProgress(report))...)
+		if e.terminal {
+			fmt.Fprintln(out)
+		}
+		if err != nil {
+			return fmt.Errorf("%d expired sessions removed, then: %w", n, err)
+		}
+		fmt.Fprintf(out, "%d expired sessions removed\n", n)
+		return nil
+	})
+}
+
+// report shows the progress: as a bar on a terminal, else a line every ten seconds.
+func (c *purgeCommand) report(e *environment, cache *cache, out io.Writer) (func(sessioncache.Progress), error) {
+	stats, err := cache.Stats(e)
+	if err != nil {
+		return nil, err
+	}
+	last := time.Now()
+	return func(p sessioncache.Progress) {
+		oldest := p.OldestExpired.Round(time.Second)
+		if e.terminal {
+			fmt.Fprintf(out, "\r%s %d of %d, the oldest left expired %s ago\x1b[K", bar(p.Rows, stats.Expired), p.Rows, stats.Expired, oldest)
+		} else if time.Since(last) >= 10*time.Second {
+			last = time.Now()
+			fmt.Fprintf(out, "%d of %d expired sessions removed, the oldest left expired %s ago\n", p.Rows, stats.Expired, oldest)
+		}
+	}, nil
+}
+
+func bar(done, all int64) string {
+	const width = 30
+	filled := width
+	if done < all {
+		filled = int(width * done / all)
+	}
+	return "[" + strings.Repeat("█", filled) + strings.Repeat("░", width-filled) + "]"
+}
+
+type statsCommand struct {
+	JSON bool `help:"As JSON; oldest_expired in seconds."`
+}
+
+func (c *statsCommand) Run(e *environment) error {
+	return e.withCache(func(cache *cache) error {
+		stats, err := cache.Stats(e)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return json.NewEncoder(e.out).Encode(map[string]any{
+				"live": stats.Live, "expired": stats.Expired,
+				"oldest_expired": stats.OldestExpired.Seconds(), "most_of_one_user": stats.MostOfOneUser,
+			})
+		}
+		table := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(table, "live sessions\t%d\n", stats.Live)
+		fmt.Fprintf(table, "expired, to be purged\t%d\n", stats.Expired)
+		fmt.Fprintf(table, "the oldest expired\t%s ago\n", stats.OldestExpired.Round(time.Second))
+		fmt.Fprintf(table, "most of one user\t%d\n", stats.MostOfOneUser)
+		return table.Flush()
+	})
+}
+
+type watchCommand struct {
+	Every time.Duration `default:"2s" help:"How often."`
+	Times int           `help:"Stop after so many (default: never)."`
+}
+
+func (c *watchCommand) Run(e *environment) error {
+	if c.Every <= 0 {
+		return usageError{errors.New("--every is how long to wait in between")}
+	}
+	return e.withCache(func(cache *cache) error {
+		e.print("%-8s %12s %12s %12s %16s\n", "TIME", "LIVE", "PER SECOND", "EXPIRED", "OLDEST EXPIRED")
+		var before sessioncache.Stats
+		var at time.Time
+		for n := 1; ; n++ {
+			stats, err := cache.Stats(e)
+			if err != nil {
+				return err
+			}
+			rate := "–"
+			if !at.IsZero() {
+				rate = fmt.Sprintf("%+.1f", float64(stats.Live-before.Live)/time.Since(at).Seconds())
+			}
+			before, at = stats, time.Now()
+			e.print("%-8s %12d %12s %12d %16s\n", at.Format("15:04:05"), stats.Live, rate, stats.Expired, stats.OldestExpired.Round(time.Second))
+			if n == c.Times {
+				return nil
+			}
+			select {
+			case <-time.After(c.Every):
+			case <-e.Done():
+				return nil // Ctrl-C is how to end it
+			}
+		}
+	})
+}
+
+type reindexCommand struct{}
+
+func (reindexCommand) Run(e *environment) error {
+	return e.withCache(func(cache *cache) error { return cache.Reindex(e) })
+}
+
+type completionCommand struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+// Run prints what to source: eval "$(sessionctl completion bash)".
+func (c *completionCommand) Run(e *environment, parsed *kong.Context) error { //nolint:unparam // kong wants an error
+	var names []string
+	flags := map[string][]string{}
+	for _, command := range parsed.Model.Children {
+		names = append(names, command.Name)
+		for _, flag := range command.Flags {
+			flags[command.Name] = append(flags[command.Name], "--"+flag.Name)
+		}
+	}
+	if c.Shell == "fish" {
+		e.print("complete -c sessionctl -f\n")
+		for _, command := range parsed.Model.Children {
+			e.print("complete -c sessionctl -n __fish_use_subcommand -a %s -d %q\n", command.Name, command.Help)
+			for _, flag := range command.Flags {
+				e.print("complete -c sessionctl -n '__fish_seen_subcommand_from %s' -l %s -d %q\n", command.Name, flag.Name, flag.Help)
+			}
+		}
+		return nil
+	}
+	if c.Shell == "zsh" {
+		e.print("autoload -U +X bashcompinit && bashcompinit\n")
+	}
+	e.print("_sessionctl() {\n\tlocal words=%q\n\tcase ${COMP_WORDS[1]} in\n", strings.Join(names, " "))
+	for _, name := range names {
+		if len(flags[name]) > 0 {
+			e.print("\t%s) [ $COMP_CWORD -gt 1 ] && words=%q ;;\n", name, strings.Join(flags[name], " "))
+		}
+	}
+	e.print("\tesac\n\tCOMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -F _sessionctl sessionctl\n")
+	return nil
+}
