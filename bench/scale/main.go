@@ -1,0 +1,126 @@
+// Scale measures what takes many rows and minutes, on a throwaway PostgreSQL of
+// its own: lookups among millions of sessions, purging under load, and a day of
+// sessions that are born and expire. It writes what it finds to a page and a
+// picture.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+)
+
+type options struct {
+	many    int           // sessions, for lookups among many
+	expired int           // sessions to purge
+	day     time.Duration // how long the day takes
+	rate    int           // logins a second in it
+	out     string
+}
+
+// settings are for a server of this size; the rest are PostgreSQL's own.
+var settings = []string{
+	"fsync = on", "full_page_writes = on", "shared_buffers = 4GB", "max_wal_size = 8GB", "maintenance_work_mem = 1GB",
+	"max_parallel_maintenance_workers = 2",
+	"autovacuum_naptime = 1s", // an hour is some seconds here, and so is its minute
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.many, "many", 10_000_000, "how many sessions are many")
+	flag.IntVar(&o.expired, "expired", 1_000_000, "how many expired sessions to purge")
+	flag.DurationVar(&o.day, "day", 5*time.Minute, "how long a day takes")
+	flag.IntVar(&o.rate, "rate", 4000, "logins a second in it")
+	flag.StringVar(&o.out, "out", "results", "where to write the results")
+	flag.Parse()
+	if err := run(o); err != nil {
+		fmt.Fprintln(os.Stderr, "scale:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o options) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	server, err := sessiontest.Start(ctx, settings...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return err
+	}
+
+	var page strings.Builder
+	fmt.Fprintf(&page, "# At scale\n\nOn a throwaway %s, client and server on one machine. Settings beside the defaults: `%s`.\n",
+		server, strings.Join(settings, "`, `"))
+	for _, part := range []func(context.Context, *sessiontest.Server, options, *strings.Builder) error{many, purge, day} {
+		before := page.Len()
+		if err := part(ctx, server, o, &page); err != nil {
+			return err
+		}
+		fmt.Print(page.String()[before:])
+	}
+	return os.WriteFile(filepath.Join(o.out, "scale.md"), []byte(page.String()), 0o644)
+}
+
+// newPool is a pool on a database of its own, as a service would have it.
+func newPool(ctx context.Context, server *sessiontest.Server) (*pgxpool.Pool, error) {
+	database, err := server.NewDatabase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pgxpool.ParseConfig(database.URL)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = 6
+	return pgxpool.NewWithConfig(ctx, config)
+}
+
+// store stores n sessions that began so long ago and last an hour, of users of
+// about 570 bytes.
+func store(ctx context.Context, pool *pgxpool.Pool, n int, ago time.Duration) error {
+	for n > 0 {
+		batch := min(n, 500_000)
+		n -= batch
+		_, err := pool.Exec(ctx, `
+			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
+			SELECT gen_random_uuid(),
+			       json_build_object('user_id', 'cnxuser:' || (random() * 1e9)::int, 'fullname', repeat(md5(random()::text), 16)),
+			       now() - $2::interval, now() - $2::interval + interval '1 hour'
+			FROM generate_series(1, $1::int)`, batch, ago)
+		if err != nil {
+			return err
+		}
+	}
+	_, err := pool.Exec(ctx, "VACUUM (ANALYZE) session_cache")
+	return err
+}
+
+// sample returns the ids of about n sessions from all over the table.
+func sample(ctx context.Context, pool *pgxpool.Pool, n, of int) (ids []string, err error) {
+	rows, err := pool.Query(ctx, fmt.Sprintf("SELECT sessionid::text FROM session_cache TABLESAMPLE BERNOULLI (%f)", min(100, 100*float64(n)/float64(of))))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
