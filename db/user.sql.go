@@ -97,3 +97,14 @@ func (q *Queries) ListUserSessions(ctx context.Context, userID string) ([]ListUs
 	}
 	return items, nil
 }
+
+const lockSessions = `-- name: LockSessions :exec
+LOCK TABLE session_cache IN SHARE ROW EXCLUSIVE MODE
+`
+
+// LockSessions keeps everybody from storing, changing and ending sessions until
+// the transaction is over, once those who are at it have finished. Lookups go on.
+func (q *Queries) LockSessions(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockSessions)
+	return err
+}

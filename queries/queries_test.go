@@ -228,7 +228,7 @@ func TestIdleQueries(t *testing.T) {
 
 func TestUserQueries(t *testing.T) {
 	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, _ *pgxpool.Pool) {
+	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		ctx := t.Context()
 		user := "cnxuser:O'Neil\\" + sid.New().String()
 		other := insert(t, q, `{"user_id": "`+sid.New().String()+`"}`)
@@ -267,6 +267,10 @@ func TestUserQueries(t *testing.T) {
 		}
 		if has() {
 			t.Error("HasUserSessions = true after all are deleted")
+		}
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return q.WithTx(tx).LockSessions(ctx) })
+		if err != nil {
+			t.Errorf("LockSessions: %v", err)
 		}
 		wantDict(t, q, nobody, `{"user_id": null}`)
 		if _, err := q.GetSession(ctx, other); err != nil {

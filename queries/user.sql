@@ -23,3 +23,8 @@ FROM session_cache
 WHERE user_id = @user_id::text
   AND now() BETWEEN session_startutc AND session_endutc
 ORDER BY session_startutc DESC, sessionid;
+
+-- name: LockSessions :exec
+-- LockSessions keeps everybody from storing, changing and ending sessions until
+-- the transaction is over, once those who are at it have finished. Lookups go on.
+LOCK TABLE session_cache IN SHARE ROW EXCLUSIVE MODE;

@@ -2,17 +2,17 @@ package sessioncache
 
 import (
 	"context"
-	"errors"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// maxPasses bounds DeleteUser against sessions that come as fast as they go.
-const maxPasses = 100
-
-var errSessionsStay = errors.New("the user still has sessions: new ones keep coming, or they may not be deleted")
+// maxPasses is how often DeleteUser looks again before it keeps everybody from
+// changing sessions for a moment.
+const maxPasses = 10
 
 // Session is what is stored of a session beside its user, all by the database's
 // clock.
@@ -74,7 +74,9 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session, 
 // ones that were still stored included.
 //
 // When it returns nil there has been a moment at which the user had no other
-// session, even if one of them was being rotated to a new id just then.
+// session, even if one of them was being rotated to a new id just then. Against
+// one that is rotated again and again it holds up everybody's changes, not their
+// lookups, for the time of one statement.
 func (c *Cache[T]) DeleteUser(ctx context.Context, userID string, exceptIDs ...string) (n int64, err error) {
 	const op = "delete the user's sessions"
 	if err := checkUserID(op, userID); err != nil {
@@ -87,26 +89,42 @@ func (c *Cache[T]) DeleteUser(ctx context.Context, userID string, exceptIDs ...s
 		}
 	}
 
-	// A statement sees the rows of the moment it began: a session that moves to a
-	// new id meanwhile is missed under both. So look again until none is left.
+	n, err = c.deleteUser(ctx, db.DeleteUserSessionsParams{UserID: userID, ExceptSessionIDs: except})
+	if err != nil {
+		return n, interpret(op, err)
+	}
+	c.logCount(ctx, "sessions of a user deleted", n)
+	return n, nil
+}
+
+// deleteUser deletes a user's sessions until none is left. A statement sees the
+// rows of the moment it began: a session that moves to a new id meanwhile is
+// missed under both. So look again; and if somebody moves theirs without end, as
+// who has stolen one might, hold them.
+func (c *Cache[T]) deleteUser(ctx context.Context, user db.DeleteUserSessionsParams) (n int64, err error) {
 	for range maxPasses {
 		deleted, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
-			return c.queries.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{UserID: userID, ExceptSessionIDs: except})
+			return c.queries.DeleteUserSessions(ctx, user)
 		})
 		n += deleted
 		if err != nil {
-			return n, interpret(op, err)
+			return n, err
 		}
 		left, err := retryRead(ctx, c, func(ctx context.Context) (bool, error) {
-			return c.queries.HasUserSessions(ctx, db.HasUserSessionsParams{UserID: userID, ExceptSessionIDs: except})
+			return c.queries.HasUserSessions(ctx, db.HasUserSessionsParams(user))
 		})
-		if err != nil {
-			return n, interpret(op, err)
-		}
-		if !left {
-			c.logCount(ctx, "sessions of a user deleted", n)
-			return n, nil
+		if err != nil || !left {
+			return n, err
 		}
 	}
-	return n, interpret(op, errSessionsStay)
+	err = pgx.BeginFunc(ctx, c.db, func(tx pgx.Tx) error {
+		queries := c.queries.WithTx(tx)
+		if err := queries.LockSessions(ctx); err != nil {
+			return err
+		}
+		deleted, err := queries.DeleteUserSessions(ctx, user)
+		n += deleted
+		return err
+	})
+	return n, err
 }

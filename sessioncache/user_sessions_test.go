@@ -1,9 +1,14 @@
 package sessioncache_test
 
 import (
+	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
@@ -62,6 +67,36 @@ func TestDeleteUser(t *testing.T) {
 	}
 	wantSessions(t, cache, me)
 	wantSessions(t, cache, other, others)
+}
+
+// restless is a database where the user comes back whenever somebody looks.
+type restless struct {
+	*pgxpool.Pool
+	user string
+}
+
+func (r restless) QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row {
+	if strings.Contains(sql, "HasUserSessions") {
+		_, _ = r.Exec(ctx, "INSERT INTO session_cache (sessionid, userdict, session_endutc) VALUES ($1, $2, now() + interval '1 hour')",
+			newID(), string(userOf(r.user)))
+	}
+	return r.Pool.QueryRow(ctx, sql, arguments...)
+}
+
+// TestDeleteUserHoldsTheRestless has sessions come as fast as they go: in the end
+// they are kept from coming.
+func TestDeleteUserHoldsTheRestless(t *testing.T) {
+	cache, pool := setup[raw](t)
+	me := newID()
+	here, other := set(t, cache, userOf(me)), set(t, cache, userOf(newID()))
+	n, err := sessioncache.New[raw](restless{pool, me}).DeleteUser(t.Context(), me, here)
+	if err != nil || n < 2 {
+		t.Errorf("DeleteUser = %d, %v", n, err)
+	}
+	wantSessions(t, cache, me, here)
+	if _, ok, err := cache.Get(t.Context(), other); err != nil || !ok {
+		t.Errorf("another user's session: %v, %v", ok, err)
+	}
 }
 
 // TestDeleteUserRacingRotate has a session on the move while its user logs out

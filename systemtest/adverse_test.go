@@ -20,7 +20,7 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-var load = flag.Duration("load", 3*time.Second, "how long TestOverload overloads")
+var load = flag.Duration("load", 3*time.Second, "how long TestOverload and TestPurgersAmongCallers go on")
 
 type cache = sessioncache.Cache[json.RawMessage]
 
@@ -230,4 +230,74 @@ func TestTableLocked(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantUser(t, cache, id, `{"a":1}`)
+}
+
+// TestPurgersAmongCallers has ten purge at once while 64 callers log in, look and
+// log out: nobody fails, every expired row goes, and counts once, and no live one
+// does.
+func TestPurgersAmongCallers(t *testing.T) {
+	t.Parallel()
+	url := sessiontest.NewDatabase(t).URL
+	const purgers, callers = 10, 64
+	var caches [servers]*cache
+	for i := range caches {
+		pool := newPool(t, url)
+		defer pool.Close()
+		caches[i] = sessioncache.New[json.RawMessage](pool)
+	}
+	outside := newPool(t, url)
+	defer outside.Close()
+	end := time.Now().Add(*load)
+	var expired, purged, calls atomic.Int64
+	var all sync.WaitGroup
+	all.Go(func() {
+		for time.Now().Before(end) {
+			tag, err := outside.Exec(t.Context(), `
+				INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
+				SELECT gen_random_uuid(), '{"user_id":"gone"}', now() - interval '2 hours', now() - random() * interval '1 hour'
+				FROM generate_series(1, 3000)`)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			expired.Add(tag.RowsAffected())
+		}
+	})
+	for i := range purgers {
+		all.Go(func() {
+			for time.Now().Before(end) {
+				n, err := caches[i%servers].Purge(t.Context())
+				purged.Add(n)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for i := range callers {
+		all.Go(func() {
+			cache, mine := caches[i%servers], fmt.Sprintf(`{"n":%d}`, i)
+			for time.Now().Before(end) {
+				id := set(t, cache, mine)
+				for range 5 {
+					wantUser(t, caches[(i+1)%servers], id, mine)
+					calls.Add(1)
+				}
+				if err := cache.Delete(t.Context(), id); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	n, err := caches[0].Purge(t.Context())
+	if purged.Add(n); err != nil || purged.Load() != expired.Load() {
+		t.Errorf("%d rows were purged, %v; want %d", purged.Load(), err, expired.Load())
+	}
+	stats, err := caches[0].Stats(t.Context())
+	if err != nil || stats.Expired != 0 || stats.Live != 0 {
+		t.Errorf("Stats = %+v, %v; want nothing left", stats, err)
+	}
+	t.Logf("%s: %d expired sessions purged by %d, among %d lookups of %d callers", *load, purged.Load(), purgers, calls.Load(), callers)
 }
