@@ -30,7 +30,7 @@ type options struct {
 
 // settings are for a server of this size; the rest are PostgreSQL's own.
 var settings = []string{
-	"fsync = on", "full_page_writes = on", "shared_buffers = 4GB", "max_wal_size = 8GB", "maintenance_work_mem = 1GB",
+	"fsync = on", "full_page_writes = on", "shared_buffers = 9GB", "huge_pages = try", "max_wal_size = 8GB", "maintenance_work_mem = 1GB",
 	"max_parallel_maintenance_workers = 2",
 	"autovacuum_naptime = 1s", // an hour is some seconds here, and so is its minute
 }

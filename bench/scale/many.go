@@ -14,7 +14,8 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// many compares lookups among many sessions with lookups among few, in turns.
+// many compares lookups among many sessions with lookups among few, in turns,
+// where both fit into memory.
 func many(ctx context.Context, server *sessiontest.Server, o options, page *strings.Builder) error {
 	type table struct {
 		sessions int
@@ -35,6 +36,11 @@ func many(ctx context.Context, server *sessiontest.Server, o options, page *stri
 			return err
 		}
 		if t.ids, err = sample(ctx, t.pool, 1_000_000, t.sessions); err != nil {
+			return err
+		}
+		// As on a server that has been up for a while.
+		_, err = t.pool.Exec(ctx, "CREATE EXTENSION pg_prewarm; SELECT pg_prewarm('session_cache'), pg_prewarm('session_cache_pkey'); SELECT pg_stat_reset()")
+		if err != nil {
 			return err
 		}
 		t.cache = sessioncache.New[json.RawMessage](t.pool)
