@@ -183,7 +183,8 @@ func TestWatchEndsWithTheOperator(t *testing.T) {
 	}
 }
 
-func TestDemo(t *testing.T) {
+// TestDemoWholeTable needs a table to itself: it counts what it purges.
+func TestDemoWholeTable(t *testing.T) {
 	o := start(t)
 	o.want("Purge what has expired", "demo")
 }
