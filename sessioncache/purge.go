@@ -15,7 +15,10 @@ const (
 	// is over in milliseconds.
 	purgeBatch = 1000
 
-	// longestPause is how long Purge waits between two batches at most.
+	// Purge waits between two batches for pauses times as long as the last one took,
+	// and for longestPause at most. With one, two purgers at once took a whole CPU,
+	// and the 99th percentile of Gets went up by 75 %.
+	pauses       = 3
 	longestPause = time.Second
 )
 
@@ -61,9 +64,9 @@ type purge struct {
 // many. Nothing but disk space depends on it: Get never returns an expired
 // session.
 //
-// It takes a thousand at a time, and after each batch pauses for as long as that
-// has taken: the busier the server, the longer. Any number of processes may purge
-// at once; none waits for another.
+// It takes a thousand at a time, and after each batch pauses for three times as
+// long as that has taken: the busier the server, the longer. Any number of
+// processes may purge at once; none waits for another.
 //
 // Outside a transaction each batch is one of its own, and those that are done
 // stay done when Purge ends with an error.
@@ -85,7 +88,7 @@ func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, 
 		if err := c.reportTo(ctx, p.report, &progress); err != nil {
 			return progress.Rows, interpret(op, err)
 		}
-		pause := min(time.Since(batchBegan), longestPause)
+		pause := min(pauses*time.Since(batchBegan), longestPause)
 		if purged < purgeBatch || (p.budget > 0 && time.Since(began)+pause >= p.budget) {
 			c.logCount(ctx, "expired sessions purged", progress.Rows)
 			return progress.Rows, nil

@@ -25,6 +25,7 @@ type options struct {
 	expired int           // sessions to purge
 	day     time.Duration // how long the day takes
 	rate    int           // logins a second in it
+	only    string
 	out     string
 }
 
@@ -41,6 +42,7 @@ func main() {
 	flag.IntVar(&o.expired, "expired", 1_000_000, "how many expired sessions to purge")
 	flag.DurationVar(&o.day, "day", 5*time.Minute, "how long a day takes")
 	flag.IntVar(&o.rate, "rate", 4000, "logins a second in it")
+	flag.StringVar(&o.only, "only", "", "measure only the part whose name holds this: many, purge or day")
 	flag.StringVar(&o.out, "out", "results", "where to write the results")
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -64,9 +66,15 @@ func run(o options) (err error) {
 	var page strings.Builder
 	fmt.Fprintf(&page, "# At scale\n\nOn a throwaway %s, client and server on one machine. Settings beside the defaults: `%s`.\n",
 		server, strings.Join(settings, "`, `"))
-	for _, part := range []func(context.Context, *sessiontest.Server, options, *strings.Builder) error{many, purge, day} {
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, *sessiontest.Server, options, *strings.Builder) error
+	}{{"many", many}, {"purge", purge}, {"day", day}} {
+		if !strings.Contains(part.name, o.only) {
+			continue
+		}
 		before := page.Len()
-		if err := part(ctx, server, o, &page); err != nil {
+		if err := part.measure(ctx, server, o, &page); err != nil {
 			return err
 		}
 		fmt.Print(page.String()[before:])
