@@ -39,14 +39,12 @@ func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, t to
 	session := m.cookie(m.config.sessionCookie, t.encode(), left)
 	session.HttpOnly = true
 	setCookie(w, session)
-	m.setProfile(ctx, w, user, left)
+	if m.profile != nil {
+		m.setProfile(ctx, w, user, left)
+	}
 }
 
-// setProfile sets the profile cookie where there is one.
 func (m *Manager[T]) setProfile(ctx context.Context, w http.ResponseWriter, user T, left time.Duration) {
-	if m.profile == nil {
-		return
-	}
 	cookie, err := m.profileOf(user, left)
 	if err != nil {
 		m.config.logger.LogAttrs(ctx, slog.LevelWarn, "profile left out", slog.Any("error", err))

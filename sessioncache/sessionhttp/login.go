@@ -139,6 +139,7 @@ func (m *Manager[T]) Renew(w http.ResponseWriter, r *http.Request) error {
 
 // Update changes the user of the request's session, as [sessioncache.Cache.Update]
 // does, and the profile cookie with it. An error of change is returned as it is.
+// change must not call the Manager: the session of the request is held meanwhile.
 func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(user *T) error) error {
 	const op = "update"
 	ctx := r.Context()
@@ -168,7 +169,10 @@ func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(
 		return failed(op, ErrUnknownSession)
 	}
 	v.has(v.id, updated)
-	m.setProfile(ctx, w, updated, m.left(session))
+	if m.profile != nil {
+		v.response.set.Store(true)
+		m.setProfile(ctx, w, updated, m.left(session))
+	}
 	return nil
 }
 

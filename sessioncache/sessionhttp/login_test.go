@@ -166,7 +166,7 @@ func TestUpdate(t *testing.T) {
 		}
 	})
 	b.wantUser(t, ed)
-	b.visit(t, func(w http.ResponseWriter, r *http.Request) {
+	response := b.visit(t, func(w http.ResponseWriter, r *http.Request) {
 		if user, err := s.sessions.User(r.Context()); err != nil || user.Visits != 0 {
 			t.Errorf("User before Update = %v, %v", user, err)
 		}
@@ -177,6 +177,9 @@ func TestUpdate(t *testing.T) {
 			t.Errorf("User after Update in the same request = %v, %v", user, err)
 		}
 	})
+	if got := response.Header.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control is %q with a new profile; want no-store", got)
+	}
 	ed.Visits = 1
 	b.wantUser(t, ed)
 	if b.token() != token || b.cookie("__Host-profile") != "1" {

@@ -46,7 +46,7 @@ func (m *Manager[T]) Require(next, refused http.Handler) http.Handler {
 type response struct {
 	http.ResponseWriter
 	read  atomic.Bool // the session was: others get another page
-	set   atomic.Bool // a session cookie was: nobody may keep it
+	set   atomic.Bool // a cookie of ours was: nobody may keep it
 	begun bool
 }
 
