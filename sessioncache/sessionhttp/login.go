@@ -58,15 +58,11 @@ func (m *Manager[T]) Logout(w http.ResponseWriter, r *http.Request) error {
 func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n int64, err error) {
 	const op = "log out everywhere"
 	ctx := r.Context()
-	v, err := m.enter(ctx)
+	v, session, err := m.enterAsOwner(ctx)
 	if err != nil {
 		return 0, failed(op, err)
 	}
 	defer v.leave()
-	session, err := m.owner(ctx, v)
-	if err != nil {
-		return 0, failed(op, err)
-	}
 	n, err = m.cache.DeleteUser(ctx, session.UserID)
 	if err != nil {
 		return n, failed(op, err)
@@ -81,15 +77,11 @@ func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n
 func (m *Manager[T]) LogoutOthers(r *http.Request) (n int64, err error) {
 	const op = "log out elsewhere"
 	ctx := r.Context()
-	v, err := m.enter(ctx)
+	v, session, err := m.enterAsOwner(ctx)
 	if err != nil {
 		return 0, failed(op, err)
 	}
 	defer v.leave()
-	session, err := m.owner(ctx, v)
-	if err != nil {
-		return 0, failed(op, err)
-	}
 	n, err = m.cache.DeleteUser(ctx, session.UserID, session.ID.String())
 	if err != nil {
 		return n, failed(op, err)

@@ -64,15 +64,11 @@ func (m *Manager[T]) Current(ctx context.Context) (session Session[T], err error
 // Sessions lists the live sessions of the request's user, newest first.
 func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 	const op = "sessions"
-	v, err := m.enter(ctx)
+	v, owner, err := m.enterAsOwner(ctx)
 	if err != nil {
 		return nil, failed(op, err)
 	}
 	defer v.leave()
-	owner, err := m.owner(ctx, v)
-	if err != nil {
-		return nil, failed(op, err)
-	}
 	list, err := m.cache.UserSessions(ctx, owner.UserID)
 	if err != nil {
 		return nil, failed(op, err)
@@ -100,15 +96,11 @@ func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 func (m *Manager[T]) Revoke(w http.ResponseWriter, r *http.Request, handle string) error {
 	const op = "revoke"
 	ctx := r.Context()
-	v, err := m.enter(ctx)
+	v, owner, err := m.enterAsOwner(ctx)
 	if err != nil {
 		return failed(op, err)
 	}
 	defer v.leave()
-	owner, err := m.owner(ctx, v)
-	if err != nil {
-		return failed(op, err)
-	}
 	// An id belongs to one user for good, so nothing changes between the two
 	// statements that would make this the wrong session.
 	session, ok, err := m.cache.Session(ctx, handle)

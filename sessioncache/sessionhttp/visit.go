@@ -116,12 +116,20 @@ func (m *Manager[T]) look(ctx context.Context, v *visit[T]) (sessioncache.Sessio
 	return sessioncache.Session{}, v.absent
 }
 
-// owner is look for calls about all sessions of a user.
-func (m *Manager[T]) owner(ctx context.Context, v *visit[T]) (sessioncache.Session, error) {
+// enterAsOwner is enter and look for calls about all sessions of a user.
+func (m *Manager[T]) enterAsOwner(ctx context.Context) (*visit[T], sessioncache.Session, error) {
+	v, err := m.enter(ctx)
+	if err != nil {
+		return nil, sessioncache.Session{}, err
+	}
 	session, err := m.look(ctx, v)
 	if err == nil && session.UserID == "" {
 		// An empty id is what all have who have none: they are not one user.
 		err = ErrNoUserID
 	}
-	return session, err
+	if err != nil {
+		v.leave()
+		return nil, sessioncache.Session{}, err
+	}
+	return v, session, nil
 }
