@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -73,28 +72,29 @@ func (c *purgeCommand) Run(e *environment) error {
 		if c.Budget > 0 {
 			options = append(options, sessioncache.WithBudget(c.Budget))
 		}
-		out := e.out
-		if c.Quiet {
-			out = io.Discard
+		if !c.Quiet { // or nothing is counted for nobody to see
+			report, err := c.report(e, cache)
+			if err != nil {
+				return err
+			}
+			options = append(options, sessioncache.WithProgress(report))
 		}
-		report, err := c.report(e, cache, out)
-		if err != nil {
-			return err
-		}
-		n, err := cache.Purge(e, append(options, sessioncache.WithProgress(report))...)
-		if e.terminal {
-			fmt.Fprintln(out)
+		n, err := cache.Purge(e, options...)
+		if e.terminal && !c.Quiet {
+			e.print("\n")
 		}
 		if err != nil {
 			return fmt.Errorf("%d expired sessions removed, then: %w", n, err)
 		}
-		fmt.Fprintf(out, "%d expired sessions removed\n", n)
+		if !c.Quiet {
+			e.print("%d expired sessions removed\n", n)
+		}
 		return nil
 	})
 }
 
 // report shows the progress: as a bar on a terminal, else a line every ten seconds.
-func (c *purgeCommand) report(e *environment, cache *cache, out io.Writer) (func(sessioncache.Progress), error) {
+func (c *purgeCommand) report(e *environment, cache *cache) (func(sessioncache.Progress), error) {
 	stats, err := cache.Stats(e)
 	if err != nil {
 		return nil, err
@@ -103,10 +103,10 @@ func (c *purgeCommand) report(e *environment, cache *cache, out io.Writer) (func
 	return func(p sessioncache.Progress) {
 		oldest := p.OldestExpired.Round(time.Second)
 		if e.terminal {
-			fmt.Fprintf(out, "\r%s %d of %d, the oldest left expired %s ago\x1b[K", bar(p.Rows, stats.Expired), p.Rows, stats.Expired, oldest)
+			e.print("\r%s %d of %d, the oldest left expired %s ago\x1b[K", bar(p.Rows, stats.Expired), p.Rows, stats.Expired, oldest)
 		} else if time.Since(last) >= 10*time.Second {
 			last = time.Now()
-			fmt.Fprintf(out, "%d of %d expired sessions removed, the oldest left expired %s ago\n", p.Rows, stats.Expired, oldest)
+			e.print("%d of %d expired sessions removed, the oldest left expired %s ago\n", p.Rows, stats.Expired, oldest)
 		}
 	}, nil
 }
