@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
@@ -42,7 +43,7 @@ func main() {
 	flag.IntVar(&o.expired, "expired", 1_000_000, "how many expired sessions to purge")
 	flag.DurationVar(&o.day, "day", 5*time.Minute, "how long a day takes")
 	flag.IntVar(&o.rate, "rate", 4000, "logins a second in it")
-	flag.StringVar(&o.only, "only", "", "measure only the part whose name holds this: many, purge or day")
+	flag.StringVar(&o.only, "only", "", "measure only the part whose name holds this (many, purge or day), and write no page")
 	flag.StringVar(&o.out, "out", "results", "where to write the results")
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -78,6 +79,9 @@ func run(o options) (err error) {
 			return err
 		}
 		fmt.Print(page.String()[before:])
+	}
+	if o.only != "" {
+		return nil // a part must not take the place of the whole page
 	}
 	return os.WriteFile(filepath.Join(o.out, "scale.md"), []byte(page.String()), 0o644)
 }
@@ -118,17 +122,6 @@ func store(ctx context.Context, pool *pgxpool.Pool, n int, ago time.Duration) er
 
 // sample returns the ids of about n sessions from all over the table.
 func sample(ctx context.Context, pool *pgxpool.Pool, n, of int) (ids []string, err error) {
-	rows, err := pool.Query(ctx, fmt.Sprintf("SELECT sessionid::text FROM session_cache TABLESAMPLE BERNOULLI (%f)", min(100, 100*float64(n)/float64(of))))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, rows.Err()
+	rows, _ := pool.Query(ctx, fmt.Sprintf("SELECT sessionid::text FROM session_cache TABLESAMPLE BERNOULLI (%f)", min(100, 100*float64(n)/float64(of))))
+	return pgx.CollectRows(rows, pgx.RowTo[string]) // Query's error, too
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
@@ -29,19 +31,9 @@ func purge(ctx context.Context, server *sessiontest.Server, o options, page *str
 		return err
 	}
 	cache := sessioncache.New[json.RawMessage](pool)
-	list, err := pool.Query(ctx, "SELECT sessionid::text FROM session_cache WHERE session_endutc > now()")
+	rows, _ := pool.Query(ctx, "SELECT sessionid::text FROM session_cache WHERE session_endutc > now()")
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string]) // Query's error, too
 	if err != nil {
-		return err
-	}
-	var ids []string
-	for list.Next() {
-		var id string
-		if err := list.Scan(&id); err != nil {
-			return err
-		}
-		ids = append(ids, id)
-	}
-	if err := list.Err(); err != nil {
 		return err
 	}
 
