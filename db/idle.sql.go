@@ -14,10 +14,16 @@ import (
 
 const extendSession = `-- name: ExtendSession :execrows
 UPDATE session_cache
-SET session_endutc = least(now() + $1::interval, session_startutc + $2::interval)
+SET session_endutc = least(
+    now() + $1::interval,
+    (session_startutc AT TIME ZONE 'UTC' + $2::interval) AT TIME ZONE 'UTC'
+)
 WHERE sessionid = $3
   AND now() BETWEEN session_startutc AND session_endutc
-  AND session_endutc < least(now() + $4::interval, session_startutc + $2::interval)
+  AND session_endutc < least(
+      now() + $4::interval,
+      (session_startutc AT TIME ZONE 'UTC' + $2::interval) AT TIME ZONE 'UTC'
+  )
 `
 
 type ExtendSessionParams struct {
@@ -30,7 +36,9 @@ type ExtendSessionParams struct {
 // ExtendSession puts off the end of a live session to idle_timeout from now, but
 // never past duration from its start. It returns 1, or 0 when the session is
 // absent or expired, or has extend_below or more left already: of several who
-// call it at once, one writes.
+// call it at once, one writes. (The start goes through UTC because adding to a
+// timestamptz asks the session's time zone, which a distributed table refuses to
+// do with a column.)
 func (q *Queries) ExtendSession(ctx context.Context, arg ExtendSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, extendSession,
 		arg.IdleTimeout,

@@ -35,7 +35,7 @@ func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessions
 
 const hasUserSessions = `-- name: HasUserSessions :one
 SELECT EXISTS (
-    SELECT
+    SELECT 1
     FROM session_cache
     WHERE user_id = $1::text
       AND sessionid <> ALL ($2::_uuid)

@@ -9,7 +9,7 @@ WHERE user_id = @user_id::text
 -- HasUserSessions tells whether a user has sessions, live or expired, beside
 -- the ones excepted.
 SELECT EXISTS (
-    SELECT
+    SELECT 1
     FROM session_cache
     WHERE user_id = @user_id::text
       AND sessionid <> ALL (@except_sessionids::_uuid)

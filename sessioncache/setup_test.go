@@ -76,7 +76,8 @@ func shift(t *testing.T, db sessioncache.DB, id string, by time.Duration) {
 	t.Helper()
 	execute(t, db, `
 		UPDATE session_cache
-		SET session_startutc = session_startutc + $1::interval, session_endutc = session_endutc + $1::interval
+		SET session_startutc = (session_startutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC',
+		    session_endutc = (session_endutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC'
 		WHERE sessionid = $2`, by, id)
 }
 

@@ -133,8 +133,7 @@ func expire(ctx context.Context, pool *pgxpool.Pool, cache *sessioncache.Cache[s
 	}
 	_, err := pool.Exec(ctx, `
 		UPDATE session_cache
-		SET session_startutc = session_startutc - interval '1 day',
-		    session_endutc = session_endutc - interval '1 day'
+		SET session_startutc = now() - interval '2 days', session_endutc = now() - interval '1 day'
 		WHERE sessionid = $1`, id)
 	return err
 }

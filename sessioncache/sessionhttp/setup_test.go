@@ -180,7 +180,8 @@ func (s *site) shift(t *testing.T, user account, by time.Duration) {
 	t.Helper()
 	_, err := s.pool.Exec(t.Context(), `
 		UPDATE session_cache
-		SET session_startutc = session_startutc + $1::interval, session_endutc = session_endutc + $1::interval
+		SET session_startutc = (session_startutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC',
+		    session_endutc = (session_endutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC'
 		WHERE user_id = $2`, by, user.ID)
 	if err != nil {
 		t.Fatal(err)
