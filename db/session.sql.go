@@ -209,7 +209,7 @@ func (q *Queries) LockSession(ctx context.Context, sessionid sid.ID) ([]byte, er
 	return userdict, err
 }
 
-const rotateSession = `-- name: RotateSession :execrows
+const rotateSession = `-- name: RotateSession :one
 WITH old AS (
     DELETE FROM session_cache
     WHERE session_cache.sessionid = $2
@@ -220,6 +220,7 @@ INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc
 SELECT $1::uuid, old.userdict, old.session_startutc, old.session_endutc
 FROM old
 ON CONFLICT DO NOTHING
+RETURNING sessionid
 `
 
 type RotateSessionParams struct {
@@ -227,15 +228,16 @@ type RotateSessionParams struct {
 	OldSessionID sid.ID
 }
 
-// RotateSession moves a live session to a new id; its times stay. It returns
-// 1, or 0 when the old id is absent or expired, or the new one exists already:
-// then a live session under the old id has ended all the same.
-func (q *Queries) RotateSession(ctx context.Context, arg RotateSessionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, rotateSession, arg.NewSessionID, arg.OldSessionID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+// RotateSession moves a live session to a new id, which it returns; its times
+// stay. It returns pgx.ErrNoRows when the old id is absent or expired, or the new
+// one exists already: then a live session under the old id has ended all the
+// same. (Only RETURNING tells: a distributed table counts rows that ON CONFLICT
+// has left out.)
+func (q *Queries) RotateSession(ctx context.Context, arg RotateSessionParams) (sid.ID, error) {
+	row := q.db.QueryRow(ctx, rotateSession, arg.NewSessionID, arg.OldSessionID)
+	var sessionid sid.ID
+	err := row.Scan(&sessionid)
+	return sessionid, err
 }
 
 const updateSession = `-- name: UpdateSession :execrows

@@ -111,9 +111,9 @@ func TestSessionQueries(t *testing.T) {
 		}
 
 		moved := sid.New()
-		rows, err = q.RotateSession(ctx, db.RotateSessionParams{OldSessionID: id, NewSessionID: moved})
-		if err != nil || rows != 1 {
-			t.Errorf("RotateSession = %d, %v; want 1 row", rows, err)
+		rotated, err := q.RotateSession(ctx, db.RotateSessionParams{OldSessionID: id, NewSessionID: moved})
+		if err != nil || rotated != moved {
+			t.Errorf("RotateSession = %s, %v; want the new id", rotated, err)
 		}
 		wantNone(t, q, id)
 		wantDict(t, q, moved, `{"x": 1}`)
@@ -322,7 +322,8 @@ func shift(t *testing.T, pool *pgxpool.Pool, id sid.ID, by time.Duration) {
 	t.Helper()
 	_, err := pool.Exec(context.Background(), `
 		UPDATE session_cache
-		SET session_startutc = session_startutc + $1::interval, session_endutc = session_endutc + $1::interval
+		SET session_startutc = (session_startutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC',
+		    session_endutc = (session_endutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC'
 		WHERE sessionid = $2`, by, id)
 	if err != nil {
 		t.Fatal(err)

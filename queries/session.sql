@@ -71,10 +71,12 @@ WHERE sessionid = @sessionid
   AND now() BETWEEN session_startutc AND session_endutc
 FOR UPDATE;
 
--- name: RotateSession :execrows
--- RotateSession moves a live session to a new id; its times stay. It returns
--- 1, or 0 when the old id is absent or expired, or the new one exists already:
--- then a live session under the old id has ended all the same.
+-- name: RotateSession :one
+-- RotateSession moves a live session to a new id, which it returns; its times
+-- stay. It returns pgx.ErrNoRows when the old id is absent or expired, or the new
+-- one exists already: then a live session under the old id has ended all the
+-- same. (Only RETURNING tells: a distributed table counts rows that ON CONFLICT
+-- has left out.)
 WITH old AS (
     DELETE FROM session_cache
     WHERE session_cache.sessionid = @old_sessionid
@@ -84,7 +86,8 @@ WITH old AS (
 INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
 SELECT @new_sessionid::uuid, old.userdict, old.session_startutc, old.session_endutc
 FROM old
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING sessionid;
 
 -- name: UpdateSession :execrows
 -- UpdateSession replaces the user of a live session; its times stay. It returns

@@ -2,8 +2,11 @@ package sessioncache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -56,8 +59,11 @@ func (c *Cache[T]) rotate(ctx context.Context, oldID, newID sid.ID) (moved bool,
 	if oldID == newID {
 		return false, nil
 	}
-	rows, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
+	_, err = retryUnsent(ctx, c, func(ctx context.Context) (sid.ID, error) {
 		return c.queries.RotateSession(ctx, db.RotateSessionParams{OldSessionID: oldID, NewSessionID: newID})
 	})
-	return rows > 0, err
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
 }
