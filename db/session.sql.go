@@ -244,7 +244,7 @@ const updateSession = `-- name: UpdateSession :execrows
 UPDATE session_cache
 SET userdict = $1::json
 WHERE sessionid = $2
-  AND now() BETWEEN session_startutc AND session_endutc
+  AND session_endutc >= now()
 `
 
 type UpdateSessionParams struct {
@@ -252,8 +252,10 @@ type UpdateSessionParams struct {
 	SessionID sid.ID
 }
 
-// UpdateSession replaces the user of a live session; its times stay. It returns
-// 1, or 0 when the session is absent or expired.
+// UpdateSession replaces the user of a session that has not ended; its times stay.
+// It returns 1, or 0 when the session is absent or expired. (Whether it has begun
+// is left to LockSession: on Citus now() is here when the transaction began, there
+// a little later, and a session may have begun in between.)
 func (q *Queries) UpdateSession(ctx context.Context, arg UpdateSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, updateSession, arg.UserDict, arg.SessionID)
 	if err != nil {

@@ -90,9 +90,11 @@ ON CONFLICT DO NOTHING
 RETURNING sessionid;
 
 -- name: UpdateSession :execrows
--- UpdateSession replaces the user of a live session; its times stay. It returns
--- 1, or 0 when the session is absent or expired.
+-- UpdateSession replaces the user of a session that has not ended; its times stay.
+-- It returns 1, or 0 when the session is absent or expired. (Whether it has begun
+-- is left to LockSession: on Citus now() is here when the transaction began, there
+-- a little later, and a session may have begun in between.)
 UPDATE session_cache
 SET userdict = @userdict::json
 WHERE sessionid = @sessionid
-  AND now() BETWEEN session_startutc AND session_endutc;
+  AND session_endutc >= now();
