@@ -56,6 +56,23 @@ func (q *Queries) HasUserSessions(ctx context.Context, arg HasUserSessionsParams
 	return exists, err
 }
 
+const isDistributed = `-- name: IsDistributed :one
+SELECT EXISTS (
+    SELECT 1
+    FROM pg_catalog.pg_extension
+    WHERE extname = 'citus'
+)
+`
+
+// IsDistributed tells whether Citus is at work here. A statement that spans shards
+// then sees each of them at a moment of its own.
+func (q *Queries) IsDistributed(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, isDistributed)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const listUserSessions = `-- name: ListUserSessions :many
 SELECT sessionid, session_startutc, session_endutc, (session_endutc - now())::interval AS time_left
 FROM session_cache

@@ -15,6 +15,15 @@ SELECT EXISTS (
       AND sessionid <> ALL (@except_sessionids::_uuid)
 );
 
+-- name: IsDistributed :one
+-- IsDistributed tells whether Citus is at work here. A statement that spans shards
+-- then sees each of them at a moment of its own.
+SELECT EXISTS (
+    SELECT 1
+    FROM pg_catalog.pg_extension
+    WHERE extname = 'citus'
+);
+
 -- name: ListUserSessions :many
 -- ListUserSessions returns the live sessions of a user, newest first, and how
 -- much of each is left.

@@ -75,8 +75,8 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session, 
 //
 // When it returns nil there has been a moment at which the user had no other
 // session, even if one of them was being rotated to a new id just then. Against
-// one that is rotated again and again it holds up everybody's changes, not their
-// lookups, for the time of one statement.
+// one that is rotated again and again, and always on Citus, it holds up everybody's
+// changes, not their lookups, for the time of one statement.
 func (c *Cache[T]) DeleteUser(ctx context.Context, userID string, exceptIDs ...string) (n int64, err error) {
 	const op = "delete the user's sessions"
 	if err := checkUserID(op, userID); err != nil {
@@ -97,33 +97,57 @@ func (c *Cache[T]) DeleteUser(ctx context.Context, userID string, exceptIDs ...s
 	return n, nil
 }
 
-// deleteUser deletes a user's sessions until none is left. A statement sees the
-// rows of the moment it began: a session that moves to a new id meanwhile is
-// missed under both. So look again; and if somebody moves theirs without end, as
-// who has stolen one might, hold them.
+// deleteUser deletes a user's sessions until none is left. On one server looking
+// is enough, unless somebody moves theirs without end, as who has stolen one
+// might. On Citus it is not: a session that moves from shard to shard can be
+// missed under both of its ids by every look.
 func (c *Cache[T]) deleteUser(ctx context.Context, user db.DeleteUserSessionsParams) (n int64, err error) {
-	for range maxPasses {
+	distributed, err := retryRead(ctx, c, c.queries.IsDistributed)
+	if err != nil {
+		return 0, err
+	}
+	if !distributed {
+		var left bool
+		n, left, err = c.deleteUserByLooking(ctx, user)
+		if err != nil || !left {
+			return n, err
+		}
+	}
+	held, err := c.deleteUserHeld(ctx, user)
+	return n + held, err
+}
+
+// deleteUserByLooking deletes, and looks whether that was all: a statement sees the
+// rows of the moment it began, and misses a session that moves to a new id
+// meanwhile under both. It does so a few times, and tells whether any is left.
+func (c *Cache[T]) deleteUserByLooking(ctx context.Context, user db.DeleteUserSessionsParams) (n int64, left bool, err error) {
+	left = true
+	for pass := 0; left && pass < maxPasses; pass++ {
 		deleted, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
 			return c.queries.DeleteUserSessions(ctx, user)
 		})
 		n += deleted
 		if err != nil {
-			return n, err
+			return n, left, err
 		}
-		left, err := retryRead(ctx, c, func(ctx context.Context) (bool, error) {
+		left, err = retryRead(ctx, c, func(ctx context.Context) (bool, error) {
 			return c.queries.HasUserSessions(ctx, db.HasUserSessionsParams(user))
 		})
-		if err != nil || !left {
-			return n, err
+		if err != nil {
+			return n, left, err
 		}
 	}
+	return n, left, nil
+}
+
+// deleteUserHeld deletes a user's sessions while none can move.
+func (c *Cache[T]) deleteUserHeld(ctx context.Context, user db.DeleteUserSessionsParams) (n int64, err error) {
 	err = pgx.BeginFunc(ctx, c.db, func(tx pgx.Tx) error {
 		queries := c.queries.WithTx(tx)
 		if err := queries.LockSessions(ctx); err != nil {
 			return err
 		}
-		deleted, err := queries.DeleteUserSessions(ctx, user)
-		n += deleted
+		n, err = queries.DeleteUserSessions(ctx, user)
 		return err
 	})
 	return n, err
