@@ -29,8 +29,8 @@ webapp: postgresql ## look at logins in a browser, on a throwaway PostgreSQL (AR
 	@go run ./examples/webapp $(ARGS)
 
 .PHONY: test
-test: postgresql compiler ## run the tests on a throwaway PostgreSQL
-	go test -race -shuffle=on -count=1 ./...
+test: postgresql compiler ## run the tests on a throwaway PostgreSQL (ARGS="-run Rotate -v")
+	go test -race -shuffle=on -count=1 $(ARGS) ./...
 
 .PHONY: test-bench
 test-bench: postgresql ## run the benchmark for a moment, to see that it works

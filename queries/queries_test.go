@@ -284,25 +284,15 @@ func TestMaintenanceQueriesWholeTable(t *testing.T) {
 	t.Parallel()
 	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		ctx := t.Context()
-		var ids []sid.ID
-		for range 5 {
-			ids = append(ids, insert(t, q, `{}`))
-		}
-		// Three have ended: 3, 2 and 1 days ago.
-		for i, days := range []int{3, 2, 1} {
-			shift(t, pool, ids[i], -time.Duration(days)*24*time.Hour-time.Hour)
-		}
+		insertExpired(t, q, pool)
+		insert(t, q, `{}`)
+		insert(t, q, `{}`)
 
 		stats, err := q.GetSessionStats(ctx)
 		if err != nil || stats.Live != 2 || stats.Expired != 3 || stats.OldestExpired.Round(time.Hour) != 72*time.Hour {
 			t.Errorf("GetSessionStats = %+v, %v; want 2 live, 3 expired, 72h", stats, err)
 		}
-		for _, want := range []int64{2, 1, 0} {
-			n, err := q.DeleteExpiredSessions(ctx, 2)
-			if err != nil || n != want {
-				t.Errorf("DeleteExpiredSessions = %d, %v; want %d", n, err, want)
-			}
-		}
+		wantPurged(t, ctx, q.DeleteExpiredSessionsUnlocked)
 		if err := q.ReindexSessions(ctx); err != nil {
 			t.Error(err)
 		}
@@ -315,6 +305,37 @@ func TestMaintenanceQueriesWholeTable(t *testing.T) {
 			t.Errorf("GetSessionStats of an empty table = %+v, %v; want zeros", stats, err)
 		}
 	})
+}
+
+// TestDeleteExpiredSessionsWholeTableUndistributed locks rows by a condition that
+// is not their key: a distributed table refuses.
+func TestDeleteExpiredSessionsWholeTableUndistributed(t *testing.T) {
+	t.Parallel()
+	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
+		insertExpired(t, q, pool)
+		live := insert(t, q, `{}`)
+		wantPurged(t, t.Context(), q.DeleteExpiredSessions)
+		wantDict(t, q, live, `{}`)
+	})
+}
+
+// insertExpired inserts three sessions that ended 3, 2 and 1 days ago.
+func insertExpired(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
+	t.Helper()
+	for _, days := range []int{3, 2, 1} {
+		shift(t, pool, insert(t, q, `{}`), -time.Duration(days)*24*time.Hour-time.Hour)
+	}
+}
+
+// wantPurged has them deleted, two at a time.
+func wantPurged(t *testing.T, ctx context.Context, deleteExpired func(context.Context, int32) (int64, error)) {
+	t.Helper()
+	for _, want := range []int64{2, 1, 0} {
+		n, err := deleteExpired(ctx, 2)
+		if err != nil || n != want {
+			t.Errorf("expired sessions deleted: %d, %v; want %d", n, err, want)
+		}
+	}
 }
 
 // shift moves both times of a session.

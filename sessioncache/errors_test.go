@@ -265,6 +265,7 @@ func TestServerGoesAway(t *testing.T) {
 // TestServerStops stops a real server under a cache.
 func TestServerStops(t *testing.T) {
 	t.Setenv("SESSIONCACHE_DATABASE_URL", "") // one that this test may stop
+	t.Setenv("SESSIONCACHE_TEST_AFTER_MIGRATE", "")
 	server, err := sessiontest.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)

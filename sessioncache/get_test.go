@@ -17,9 +17,9 @@ func TestGetAbsent(t *testing.T) {
 	wantNone(t, cache, newID())
 }
 
-// TestSessionIsLiveFromStartToEnd looks at a session at the very instants: in a
+// TestSessionIsLiveFromStartToEndOneClock looks at a session at the very instants: in a
 // transaction now() stands still.
-func TestSessionIsLiveFromStartToEnd(t *testing.T) {
+func TestSessionIsLiveFromStartToEndOneClock(t *testing.T) {
 	cache, pool := setup[raw](t)
 	id := set(t, cache, raw(`{}`))
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {

@@ -19,9 +19,9 @@ import (
 
 const idleTimeout = 20 * time.Minute
 
-// TestIdleTimeout looks at a session at the very instants: in a transaction now()
+// TestIdleTimeoutOneClock looks at a session at the very instants: in a transaction now()
 // stands still.
-func TestIdleTimeout(t *testing.T) {
+func TestIdleTimeoutOneClock(t *testing.T) {
 	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
 	id := set(t, cache, raw(`{}`))
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {

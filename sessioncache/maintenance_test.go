@@ -64,7 +64,9 @@ func TestPurgeRacingPurgeWholeTable(t *testing.T) {
 	}
 }
 
-func TestPurgePassesOverLockedRowsWholeTable(t *testing.T) {
+// TestPurgePassesOverLockedRowsWholeTableUndistributed needs row locks: where they
+// are refused, a purge waits.
+func TestPurgePassesOverLockedRowsWholeTableUndistributed(t *testing.T) {
 	cache, pool := setup[raw](t)
 	id := set(t, cache, raw(`{}`))
 	shift(t, pool, id, -2*time.Hour)

@@ -113,7 +113,7 @@ func TestClusterEndsWithItsProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	child := exec.CommandContext(t.Context(), self)
-	child.Env = append(os.Environ(), childEnv+"=1", "SESSIONCACHE_DATABASE_URL=")
+	child.Env = append(os.Environ(), childEnv+"=1", "SESSIONCACHE_DATABASE_URL=", "SESSIONCACHE_TEST_AFTER_MIGRATE=")
 	child.Stderr = os.Stderr
 	stdout, err := child.StdoutPipe()
 	if err != nil {
