@@ -292,7 +292,7 @@ func TestMaintenanceQueriesWholeTable(t *testing.T) {
 		if err != nil || stats.Live != 2 || stats.Expired != 3 || stats.OldestExpired.Round(time.Hour) != 72*time.Hour {
 			t.Errorf("GetSessionStats = %+v, %v; want 2 live, 3 expired, 72h", stats, err)
 		}
-		wantPurged(t, ctx, q.DeleteExpiredSessionsUnlocked)
+		wantPurged(t, q.DeleteExpiredSessionsUnlocked)
 		if err := q.ReindexSessions(ctx); err != nil {
 			t.Error(err)
 		}
@@ -314,7 +314,7 @@ func TestDeleteExpiredSessionsWholeTableUndistributed(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		insertExpired(t, q, pool)
 		live := insert(t, q, `{}`)
-		wantPurged(t, t.Context(), q.DeleteExpiredSessions)
+		wantPurged(t, q.DeleteExpiredSessions)
 		wantDict(t, q, live, `{}`)
 	})
 }
@@ -328,10 +328,10 @@ func insertExpired(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 }
 
 // wantPurged has them deleted, two at a time.
-func wantPurged(t *testing.T, ctx context.Context, deleteExpired func(context.Context, int32) (int64, error)) {
+func wantPurged(t *testing.T, deleteExpired func(context.Context, int32) (int64, error)) {
 	t.Helper()
 	for _, want := range []int64{2, 1, 0} {
-		n, err := deleteExpired(ctx, 2)
+		n, err := deleteExpired(t.Context(), 2)
 		if err != nil || n != want {
 			t.Errorf("expired sessions deleted: %d, %v; want %d", n, err, want)
 		}
