@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -147,6 +148,11 @@ func TestMaintenanceWholeTable(t *testing.T) {
 	if out := o.want("1500", "watch", "--times", "2", "--every", "1ms"); strings.Count(out, "\n") != 3 {
 		t.Errorf("watch shows\n%s", out)
 	}
+	o.terminal = true
+	if out := o.want("0 a second", "watch", "--times", "2", "--every", "1ms"); strings.Count(out, "\x1b[H") != 2 {
+		t.Errorf("watch on a terminal shows\n%q", out)
+	}
+	o.terminal = false
 	if out := o.do(0, "purge", "--budget", "1h"); out != "1500 expired sessions removed\n" {
 		t.Errorf("purge prints %q", out)
 	}
@@ -180,8 +186,40 @@ func TestWatchEndsWithTheOperator(t *testing.T) {
 	defer cancel()
 	var out, errOut bytes.Buffer
 	code := run(ctx, []string{"--database-url", o.url, "watch", "--every", "1h"}, strings.NewReader(""), &out, &errOut, false)
-	if code != 0 && code != exitUnavailable { // if the first look was too slow
+	if code != 0 {
 		t.Errorf("exit code %d\n%s", code, &errOut)
+	}
+}
+
+// outage begins once something has been printed.
+type outage struct {
+	bytes.Buffer
+	once  sync.Once
+	begin func()
+}
+
+func (o *outage) Write(p []byte) (int, error) {
+	defer o.once.Do(o.begin)
+	return o.Buffer.Write(p)
+}
+
+// TestWatchOutlivesAnOutageWholeTable has the database drop the table under it.
+func TestWatchOutlivesAnOutageWholeTable(t *testing.T) {
+	o := start(t)
+	conn, err := pgx.Connect(t.Context(), o.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	var errOut bytes.Buffer
+	out := outage{begin: func() {
+		if _, err := conn.Exec(t.Context(), "DROP TABLE session_cache"); err != nil {
+			t.Error(err)
+		}
+	}}
+	code := run(t.Context(), []string{"--database-url", o.url, "watch", "--times", "3", "--every", "1ms"}, strings.NewReader(""), &out, &errOut, false)
+	if code != 0 || strings.Count(out.String(), "run the migrations") != 2 {
+		t.Errorf("exit code %d\n%s\n%s", code, &out, &errOut)
 	}
 }
 

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -118,67 +115,6 @@ func bar(done, all int64) string {
 		filled = int(width * done / all)
 	}
 	return "[" + strings.Repeat("█", filled) + strings.Repeat("░", width-filled) + "]"
-}
-
-type statsCommand struct {
-	JSON bool `help:"As JSON; oldest_expired in seconds."`
-}
-
-func (c *statsCommand) Run(e *environment) error {
-	return e.withCache(func(cache *cache) error {
-		stats, err := cache.Stats(e)
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			return json.NewEncoder(e.out).Encode(map[string]any{
-				"live": stats.Live, "expired": stats.Expired,
-				"oldest_expired": stats.OldestExpired.Seconds(), "most_of_one_user": stats.MostOfOneUser,
-			})
-		}
-		table := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintf(table, "live sessions\t%d\n", stats.Live)
-		fmt.Fprintf(table, "expired, to be purged\t%d\n", stats.Expired)
-		fmt.Fprintf(table, "the oldest expired\t%s ago\n", stats.OldestExpired.Round(time.Second))
-		fmt.Fprintf(table, "most of one user\t%d\n", stats.MostOfOneUser)
-		return table.Flush()
-	})
-}
-
-type watchCommand struct {
-	Every time.Duration `default:"2s" help:"How often."`
-	Times int           `help:"Stop after so many (default: never)."`
-}
-
-func (c *watchCommand) Run(e *environment) error {
-	if c.Every <= 0 {
-		return usageError{errors.New("--every is how long to wait in between")}
-	}
-	return e.withCache(func(cache *cache) error {
-		e.print("%-8s %12s %12s %12s %16s\n", "TIME", "LIVE", "PER SECOND", "EXPIRED", "OLDEST EXPIRED")
-		var before sessioncache.Stats
-		var at time.Time
-		for n := 1; ; n++ {
-			stats, err := cache.Stats(e)
-			if err != nil {
-				return err
-			}
-			rate := "–"
-			if !at.IsZero() {
-				rate = fmt.Sprintf("%+.1f", float64(stats.Live-before.Live)/time.Since(at).Seconds())
-			}
-			before, at = stats, time.Now()
-			e.print("%-8s %12d %12s %12d %16s\n", at.Format("15:04:05"), stats.Live, rate, stats.Expired, stats.OldestExpired.Round(time.Second))
-			if n == c.Times {
-				return nil
-			}
-			select {
-			case <-time.After(c.Every):
-			case <-e.Done():
-				return nil // Ctrl-C is how to end it
-			}
-		}
-	})
 }
 
 type reindexCommand struct{}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+)
+
+type statsCommand struct {
+	JSON bool `help:"As JSON; oldest_expired in seconds."`
+}
+
+func (c *statsCommand) Run(e *environment) error {
+	return e.withCache(func(cache *cache) error {
+		stats, err := cache.Stats(e)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return json.NewEncoder(e.out).Encode(map[string]any{
+				"live": stats.Live, "expired": stats.Expired,
+				"oldest_expired": stats.OldestExpired.Seconds(), "most_of_one_user": stats.MostOfOneUser,
+			})
+		}
+		return printStats(e.out, stats, "", "")
+	})
+}
+
+// printStats prints a table, with what there is to say of two of its figures.
+func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string) error {
+	oldest := "–"
+	if stats.Expired > 0 {
+		oldest = stats.OldestExpired.Round(time.Second).String() + " ago"
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "live sessions\t%d%s\n", stats.Live, ofLive)
+	fmt.Fprintf(table, "expired, to be purged\t%d%s\n", stats.Expired, ofExpired)
+	fmt.Fprintf(table, "the oldest expired\t%s\n", oldest)
+	fmt.Fprintf(table, "most of one user\t%d\n", stats.MostOfOneUser)
+	return table.Flush()
+}
+
+type watchCommand struct {
+	Every time.Duration `default:"2s" help:"How often."`
+	Times int           `help:"Stop after so many (default: never)."`
+}
+
+func (c *watchCommand) Run(e *environment) error {
+	if c.Every <= 0 {
+		return usageError{errors.New("--every is how long to wait in between")}
+	}
+	return e.withCache(func(cache *cache) error {
+		show := e.showLine
+		if e.terminal {
+			show = e.showScreen
+		}
+		var before *look
+		for n := 1; ; n++ {
+			stats, err := cache.Stats(e)
+			switch {
+			case e.Err() != nil:
+				return nil //nolint:nilerr // Ctrl-C is how to end it
+			case err != nil && before == nil:
+				return err
+			case err != nil: // to be seen, and seen to pass
+				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), err)
+			default:
+				now := &look{stats, time.Now()}
+				if err := show(now, before); err != nil {
+					return err
+				}
+				before = now
+			}
+			if n == c.Times {
+				return nil
+			}
+			select {
+			case <-time.After(c.Every):
+			case <-e.Done():
+			}
+		}
+	})
+}
+
+// look is what was there when.
+type look struct {
+	sessioncache.Stats
+	at time.Time
+}
+
+// rates are how fast the live and the expired sessions have become more since
+// before, if there was one.
+func (l *look) rates(before *look) (live, expired string) {
+	if before == nil {
+		return "–", "–"
+	}
+	seconds := l.at.Sub(before.at).Seconds()
+	return fmt.Sprintf("%+.1f", float64(l.Live-before.Live)/seconds), fmt.Sprintf("%+.1f", float64(l.Expired-before.Expired)/seconds)
+}
+
+// showLine is for logs.
+func (e *environment) showLine(now, before *look) error {
+	const columns = "%-8s %12v %12s %12v %12s %16v\n"
+	if before == nil {
+		e.print(columns, "TIME", "LIVE", "PER SECOND", "EXPIRED", "PER SECOND", "OLDEST EXPIRED")
+	}
+	live, expired := now.rates(before)
+	e.print(columns, now.at.Format(time.TimeOnly), now.Live, live, now.Expired, expired, now.OldestExpired.Round(time.Second))
+	return nil
+}
+
+// showScreen is for people: it draws over what it has drawn before.
+func (e *environment) showScreen(now, before *look) error {
+	const home, restOfScreen = "\x1b[H", "\x1b[J"
+	live, expired := now.rates(before)
+	e.print(home+restOfScreen+"%s, Ctrl-C to end\n\n", now.at.Format(time.TimeOnly))
+	return printStats(e.out, now.Stats, "\t"+live+" a second", "\t"+expired+" a second")
+}
