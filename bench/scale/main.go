@@ -26,13 +26,14 @@ type options struct {
 	expired int           // sessions to purge
 	day     time.Duration // how long the day takes
 	rate    int           // logins a second in it
+	huge    bool          // pages of memory for shared buffers
 	only    string
 	out     string
 }
 
 // settings are for a server of this size; the rest are PostgreSQL's own.
 var settings = []string{
-	"fsync = on", "full_page_writes = on", "shared_buffers = 9GB", "huge_pages = try", "max_wal_size = 8GB", "maintenance_work_mem = 1GB",
+	"fsync = on", "full_page_writes = on", "shared_buffers = 9GB", "max_wal_size = 8GB", "maintenance_work_mem = 1GB",
 	"max_parallel_maintenance_workers = 2",
 	"autovacuum_naptime = 1s", // an hour is some seconds here, and so is its minute
 }
@@ -43,6 +44,7 @@ func main() {
 	flag.IntVar(&o.expired, "expired", 1_000_000, "how many expired sessions to purge")
 	flag.DurationVar(&o.day, "day", 5*time.Minute, "how long a day takes")
 	flag.IntVar(&o.rate, "rate", 4000, "logins a second in it")
+	flag.BoolVar(&o.huge, "huge-pages", false, "keep shared buffers in huge pages (first: sysctl -w vm.nr_hugepages=4900)")
 	flag.StringVar(&o.only, "only", "", "measure only the part whose name holds this (many, purge or day), and write no page")
 	flag.StringVar(&o.out, "out", "results", "where to write the results")
 	flag.Parse()
@@ -55,6 +57,11 @@ func main() {
 func run(o options) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	huge := "huge_pages = off"
+	if o.huge {
+		huge = "huge_pages = on" // and no server without them
+	}
+	settings := append(settings, huge)
 	server, err := sessiontest.Start(ctx, settings...)
 	if err != nil {
 		return err
