@@ -158,7 +158,7 @@ func TestMaintenanceWholeTable(t *testing.T) {
 	}
 	expire()
 	o.terminal = true
-	if out := o.want("1500 of 1500", "purge"); !strings.Contains(out, "[████████████████████░░░░░░░░░░] 1000 of 1500") {
+	if out := o.want("1500 of 1500, none left", "purge"); !strings.Contains(out, "[████████████████████░░░░░░░░░░] 1000 of 1500") {
 		t.Errorf("purge on a terminal prints %q", out)
 	}
 	o.terminal = false

@@ -98,12 +98,16 @@ func (c *purgeCommand) report(e *environment, cache *cache) (func(sessioncache.P
 	}
 	last := time.Now()
 	return func(p sessioncache.Progress) {
-		oldest := p.OldestExpired.Round(time.Second)
+		all := max(stats.Expired, p.Rows) // more may have expired meanwhile
+		left := "none left"
+		if p.OldestExpired > 0 {
+			left = fmt.Sprintf("the oldest left expired %s ago", p.OldestExpired.Round(time.Second))
+		}
 		if e.terminal {
-			e.print("\r%s %d of %d, the oldest left expired %s ago\x1b[K", bar(p.Rows, stats.Expired), p.Rows, stats.Expired, oldest)
+			e.print("\r%s %d of %d, %s\x1b[K", bar(p.Rows, all), p.Rows, all, left)
 		} else if time.Since(last) >= 10*time.Second {
 			last = time.Now()
-			e.print("%d of %d expired sessions removed, the oldest left expired %s ago\n", p.Rows, stats.Expired, oldest)
+			e.print("%d of %d expired sessions removed, %s\n", p.Rows, all, left)
 		}
 	}, nil
 }
