@@ -2,11 +2,8 @@ package sessioncache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -62,8 +59,5 @@ func (c *Cache[T]) rotate(ctx context.Context, oldID, newID sid.ID) (moved bool,
 	_, err = retryUnsent(ctx, c, func(ctx context.Context) (sid.ID, error) {
 		return c.queries.RotateSession(ctx, db.RotateSessionParams{OldSessionID: oldID, NewSessionID: newID})
 	})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
+	return found(err)
 }
