@@ -31,7 +31,7 @@ type Group[Q, A any] struct {
 	Alone func(ctx context.Context, question Q) (A, error)
 
 	// Together answers several questions, the i-th in answers[i]. An error is
-	// everybody's.
+	// everybody's, and so is a panic.
 	Together func(ctx context.Context, questions []Q, answers []A) error
 
 	mu    sync.Mutex
@@ -45,7 +45,8 @@ type batch[Q, A any] struct {
 	questions []Q
 	answers   []A
 	err       error
-	done      chan struct{} // closed once answers and err are set
+	panicked  any           // what Together has panicked with
+	done      chan struct{} // closed once these are set
 
 	// Group.mu guards the rest.
 	waiting int                // callers who have not given up
@@ -68,6 +69,9 @@ func (g *Group[Q, A]) Do(ctx context.Context, question Q) (A, error) {
 
 	select {
 	case <-b.done:
+		if b.panicked != nil {
+			panic(b.panicked)
+		}
 		return b.answers[seat], b.err
 	case <-ctx.Done():
 		g.leave(b)
@@ -120,14 +124,24 @@ func (g *Group[Q, A]) run() {
 		if b == nil {
 			return
 		}
-		b.answers = make([]A, len(b.questions))
-		b.err = g.Together(ctx, b.questions, b.answers)
-		b.cancel()
-		close(b.done)
+		g.ride(ctx, b)
 		// Let those who have their answers ask again before the next batch leaves
 		// without them.
 		runtime.Gosched()
 	}
+}
+
+// ride has a batch answered. A panic, in a tracer's hook say, goes to the callers:
+// where each of them runs there may be somebody to recover from it, an HTTP server
+// for one; here there is nobody, and the whole program would end.
+func (g *Group[Q, A]) ride(ctx context.Context, b *batch[Q, A]) {
+	defer func() {
+		b.panicked = recover()
+		b.cancel()
+		close(b.done)
+	}()
+	b.answers = make([]A, len(b.questions))
+	b.err = g.Together(ctx, b.questions, b.answers)
 }
 
 // next takes the batch that has waited longest out of the queue. With none left

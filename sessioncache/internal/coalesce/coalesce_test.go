@@ -28,8 +28,9 @@ type lift struct {
 var errBroken = errors.New("broken")
 
 const (
-	ride   = time.Hour
-	broken = -1 // a question that breaks the ride it is in
+	ride      = time.Hour
+	broken    = -1 // a question that breaks the ride it is in
+	explosive = -2 // a question that has it panic
 )
 
 func newLift(slots, limit int) *lift {
@@ -51,8 +52,11 @@ func newLift(slots, limit int) *lift {
 		err := l.travel(ctx)
 		for i, n := range questions {
 			answers[i] = 2 * n
-			if n == broken {
+			switch n {
+			case broken:
 				err = errBroken
+			case explosive:
+				panic("bang")
 			}
 		}
 		return err
@@ -77,6 +81,7 @@ func (l *lift) ask(ctx context.Context, n int) *caller {
 	c := &caller{done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
+		defer func() { c.panicked = recover() }()
 		c.answer, c.err = l.Do(ctx, n)
 		c.after = time.Now()
 	}()
@@ -89,13 +94,15 @@ type caller struct {
 	answer int
 	err    error
 	after  time.Time
+
+	panicked any
 }
 
 func (c *caller) want(t *testing.T, answer int, err error) {
 	t.Helper()
 	<-c.done
-	if c.answer != answer || !errors.Is(c.err, err) {
-		t.Errorf("got %d, %v; want %d, %v", c.answer, c.err, answer, err)
+	if c.answer != answer || !errors.Is(c.err, err) || c.panicked != nil {
+		t.Errorf("got %d, %v, panic %v; want %d, %v", c.answer, c.err, c.panicked, answer, err)
 	}
 }
 
@@ -245,6 +252,24 @@ func TestAPanicGivesTheSlotBack(t *testing.T) {
 		if len(l.alone) != 2 {
 			t.Errorf("%v went alone", l.alone)
 		}
+	})
+}
+
+func TestAPanicIsEverybodysInItsBatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLift(1, 2)
+		first := l.ask(t.Context(), 1)
+		together := []*caller{l.ask(t.Context(), explosive), l.ask(t.Context(), 2)}
+		next := l.ask(t.Context(), 3)
+		first.want(t, 2, nil)
+		for _, c := range together {
+			<-c.done
+			if c.panicked != "bang" {
+				t.Errorf("got %d, %v, panic %v; want a panic", c.answer, c.err, c.panicked)
+			}
+		}
+		next.want(t, 6, nil)
 	})
 }
 
