@@ -96,14 +96,3 @@ func copyLater(to io.Writer, from io.Reader, delay time.Duration) {
 		}
 	}
 }
-
-// freePort is a TCP port on which nobody listens.
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	return port, err
-}

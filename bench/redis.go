@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/rueidis"
 
+	"github.com/rhaptos/sessiondb/internal/pgserver"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
@@ -90,7 +91,7 @@ type redisServer struct {
 
 // startRedis runs a server, behind the delaying proxy if a delay is asked for.
 func startRedis(ctx context.Context, path, folder, name string, o options, clean *cleanups, settings ...string) (redisServer, error) {
-	port, err := freePort()
+	port, err := pgserver.FreePort()
 	if err != nil {
 		return redisServer{}, err
 	}

@@ -2,7 +2,6 @@ package systemtest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/internal/pgserver"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
@@ -125,12 +125,7 @@ func write(t *testing.T, path, content string) {
 // freePort is a TCP port on which nobody listens.
 func freePort(t *testing.T) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = listener.Close() }()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
+	port, err := pgserver.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}

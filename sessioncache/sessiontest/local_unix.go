@@ -10,7 +10,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -31,7 +30,9 @@ var cluster string
 // cluster outlives this process by a moment, however the process ends: the end
 // of the script's standard input is what stops it.
 func startLocal(ctx context.Context, bin string, settings []string) (*Server, error) {
-	port, err := freePort()
+	// It names the private socket, too, and counts only if the settings have the
+	// server listen.
+	port, err := pgserver.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -80,16 +81,4 @@ func startLocal(ctx context.Context, bin string, settings []string) (*Server, er
 		RawQuery: url.Values{"host": {folder}, "port": {port}}.Encode(),
 	}
 	return own(server, version[:len(version)-1], stop), nil
-}
-
-// freePort is a TCP port on which nobody listens. It names the private socket,
-// too, and counts only if the settings have the server listen.
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	return port, err
 }
