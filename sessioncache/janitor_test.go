@@ -15,16 +15,6 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// eventually waits for what nobody announces.
-func eventually(t *testing.T, what string, happens func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !happens(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("a minute, and not yet: %s", what)
-		}
-	}
-}
-
 // TestJanitorWholeTable takes the database away from a janitor, and gives it back.
 func TestJanitorWholeTable(t *testing.T) {
 	t.Parallel()

@@ -89,3 +89,20 @@ func execute(t *testing.T, db sessioncache.DB, sql string, arguments ...any) {
 		t.Fatalf("%s: %d rows, %v; want 1", sql, tag.RowsAffected(), err)
 	}
 }
+
+// eventually waits for what nobody announces.
+func eventually(t *testing.T, what string, happens func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !happens(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute, and not yet: %s", what)
+		}
+	}
+}
+
+// wantGivenBack waits until the pool has all of its connections. One on which a
+// statement was cancelled is closed in the background.
+func wantGivenBack(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	eventually(t, "every connection is given back", func() bool { return pool.Stat().AcquiredConns() == 0 })
+}

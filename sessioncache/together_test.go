@@ -228,9 +228,7 @@ func TestCancellationRace(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := pool.Stat().AcquiredConns(); n != 0 {
-		t.Errorf("%d connections were not given back", n)
-	}
+	wantGivenBack(t, pool)
 }
 
 // TestPoolClosedInTheMiddle and TestServerGoneInTheMiddle count on the test's
@@ -302,7 +300,5 @@ func TestPanickingUsers(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := pool.Stat().AcquiredConns(); n != 0 {
-		t.Errorf("%d connections were not given back", n)
-	}
+	wantGivenBack(t, pool)
 }

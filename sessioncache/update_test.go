@@ -79,9 +79,7 @@ func TestUpdateRefusedChangesNothing(t *testing.T) {
 		_, _ = cache.Update(t.Context(), id, func(*raw) error { panic("in the change") })
 	})
 	wantUser(t, cache, id, `{"n":1}`)
-	if n := pool.Stat().AcquiredConns(); n != 0 {
-		t.Errorf("%d connections were not given back", n)
-	}
+	wantGivenBack(t, pool)
 }
 
 func wantPanic(t *testing.T, f func()) {
