@@ -197,6 +197,7 @@ func TestTyped(t *testing.T) {
 	session := "'" + sid.New().String() + `', '{}', now(), now() + interval '1 hour'`
 	execute(t, pool, `INSERT INTO session_cache VALUES (`+session+`)`)
 	for refusal, values := range map[string]string{
+		"":                               `NULL, '{}', now(), now() + interval '1 hour'`, // of the key: Citus has words of its own for it
 		"session_cache_pkey":             session,
 		"session_cache_ends_after_start": `gen_random_uuid(), '{}', now(), now()`,
 		"session_cache_times_are_finite": `gen_random_uuid(), '{}', now(), 'infinity'`,
