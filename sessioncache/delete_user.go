@@ -65,23 +65,22 @@ func (c *Cache[T]) deleteUser(ctx context.Context, user db.DeleteUserSessionsPar
 // rows of the moment it began, and misses a session that moves to a new id
 // meanwhile under both. It does so a few times, and tells whether any is left.
 func (c *Cache[T]) deleteUserByLooking(ctx context.Context, user db.DeleteUserSessionsParams) (n int64, left bool, err error) {
-	left = true
-	for pass := 0; left && pass < maxPasses; pass++ {
+	for range maxPasses {
 		deleted, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
 			return c.queries.DeleteUserSessions(ctx, user)
 		})
 		n += deleted
 		if err != nil {
-			return n, left, err
+			return n, true, err
 		}
 		left, err = retryRead(ctx, c, func(ctx context.Context) (bool, error) {
 			return c.queries.HasUserSessions(ctx, db.HasUserSessionsParams(user))
 		})
-		if err != nil {
+		if err != nil || !left {
 			return n, left, err
 		}
 	}
-	return n, left, nil
+	return n, true, nil
 }
 
 // deleteUserHeld deletes a user's sessions while none can move.
