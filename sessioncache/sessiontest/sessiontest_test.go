@@ -29,28 +29,21 @@ func TestAfterMigrate(t *testing.T) {
 		t.Setenv("SESSIONCACHE_DATABASE_URL", "") // that server's table is what it is
 	}
 	t.Setenv("SESSIONCACHE_TEST_AFTER_MIGRATE", "COMMENT ON TABLE session_cache IS 'made for tests'")
-	server, err := sessiontest.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
+	err := sessiontest.Use(t.Context(), func(_ *sessiontest.Server, database *sessiontest.Database) error {
+		conn, err := pgx.Connect(t.Context(), database.URL)
+		if err != nil {
+			return err
 		}
-	}()
-	database, err := server.NewDatabase(t.Context())
+		defer conn.Close(t.Context())
+		var comment string
+		err = conn.QueryRow(t.Context(), "SELECT obj_description('session_cache'::regclass)").Scan(&comment)
+		if comment != "made for tests" {
+			t.Errorf("the table's comment is %q", comment)
+		}
+		return err
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), database.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
-	var comment string
-	err = conn.QueryRow(t.Context(), "SELECT obj_description('session_cache'::regclass)").Scan(&comment)
-	if err != nil || comment != "made for tests" {
-		t.Errorf("the table's comment is %q, %v", comment, err)
+		t.Error(err)
 	}
 }
 
@@ -70,19 +63,18 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
+// TestPoolsAreApart: unless the server has one table for all, and says so.
 func TestPoolsAreApart(t *testing.T) {
 	t.Parallel()
-	if sessiontest.NewDatabase(t).Shared {
-		t.Skip("this server gives its one table to all")
-	}
+	shared := sessiontest.NewDatabase(t).Shared
 	a, b := sessiontest.NewPool(t), sessiontest.NewPool(t)
 	id := sid.New().String()
 	if err := sessioncache.New[sessioncache.User](a).Set(t.Context(), id, sessioncache.User{}); err != nil {
 		t.Fatal(err)
 	}
 	_, ok, err := sessioncache.New[sessioncache.User](b).Get(t.Context(), id)
-	if err != nil || ok {
-		t.Errorf("the session of one pool is visible from another: %v, %v", ok, err)
+	if err != nil || ok != shared {
+		t.Errorf("the session of one pool is visible from another: %v, %v; want %v", ok, err, shared)
 	}
 }
 
