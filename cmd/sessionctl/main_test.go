@@ -51,6 +51,17 @@ func (o operator) want(text string, arguments ...string) string {
 	return out
 }
 
+// connect is for what operators do not do.
+func (o operator) connect() *pgx.Conn {
+	o.t.Helper()
+	conn, err := pgx.Connect(o.t.Context(), o.url)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(o.t.Context())) })
+	return conn
+}
+
 func TestSessions(t *testing.T) {
 	o := start(t)
 	me := sid.New().String()
@@ -118,11 +129,7 @@ func TestEverybodyWholeTable(t *testing.T) {
 
 func TestMaintenanceWholeTable(t *testing.T) {
 	o := start(t)
-	conn, err := pgx.Connect(t.Context(), o.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	conn := o.connect()
 	expire := func() {
 		t.Helper()
 		_, err := conn.Exec(t.Context(), `
@@ -206,11 +213,7 @@ func (o *outage) Write(p []byte) (int, error) {
 // TestWatchOutlivesAnOutageWholeTable has the database drop the table under it.
 func TestWatchOutlivesAnOutageWholeTable(t *testing.T) {
 	o := start(t)
-	conn, err := pgx.Connect(t.Context(), o.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	conn := o.connect()
 	var errOut bytes.Buffer
 	out := outage{begin: func() {
 		if _, err := conn.Exec(t.Context(), "DROP TABLE session_cache"); err != nil {
