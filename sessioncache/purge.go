@@ -66,7 +66,7 @@ type purge struct {
 //
 // It takes a thousand at a time, and after each batch pauses for three times as
 // long as that has taken: the busier the server, the longer. Any number of
-// processes may purge at once; none waits for another.
+// processes may purge at once; none waits for another, but on Citus.
 //
 // Outside a transaction each batch is one of its own, and those that are done
 // stay done when Purge ends with an error.
