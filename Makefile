@@ -2,8 +2,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-GOOSE := go run -tags "no_clickhouse no_libsql no_mssql no_mysql no_sqlite3 no_vertica no_ydb" github.com/pressly/goose/v3/cmd/goose@v3.29.0
-SQLC := go run github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1
+# The commands of tools.go, which has their versions.
+GOOSE := $(shell sed -n 's/^..go:generate \(.*goose@[^ ]*\).*/\1/p' tools.go)
+SQLC := $(shell sed -n 's/^..go:generate \(.*sqlc@[^ ]*\).*/\1/p' tools.go)
 WITH_POSTGRES := go run ./sessioncache/sessiontest/withpostgres
 
 # $(call need,a command that succeeds where it is,its Debian packages)
@@ -21,7 +22,7 @@ help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-23s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: postgresql ## live through a session's life on a throwaway PostgreSQL
+run: postgresql ## run sessions from login to purge on a throwaway PostgreSQL
 	@go run ./examples/lifecycle
 
 .PHONY: webapp
@@ -29,7 +30,7 @@ webapp: postgresql ## look at logins in a browser, on a throwaway PostgreSQL (AR
 	@go run ./examples/webapp $(ARGS)
 
 .PHONY: test
-test: postgresql compiler ## run the tests on a throwaway PostgreSQL (ARGS="-run Rotate -v")
+test: postgresql compiler ## run the tests on a throwaway PostgreSQL (ARGS="-run Renew -v")
 	go test -race -shuffle=on -count=1 $(ARGS) ./...
 
 .PHONY: test-bench
@@ -50,7 +51,15 @@ test-browser: postgresql ## have two browsers use the web example (pictures: sys
 	$(call need,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
 	cd systemtest && go test -count=1 -v -timeout 5m -run TestBrowser ./...
 
-FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser'
+.PHONY: test-settings
+test-settings: postgresql ## run the tests on a server with awkward settings and encodings
+	cd systemtest && go test -count=1 -v -run TestSettings ./...
+
+.PHONY: test-readme
+test-readme: postgresql ## paste the README's programs into empty modules, and run them
+	cd systemtest && go test -count=1 -v -run TestReadme ./...
+
+FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme'
 
 .PHONY: test-faults
 test-faults: postgresql ## check a few histories of concurrent calls under each fault
@@ -68,7 +77,7 @@ FUZZTIME := 1m
 
 .PHONY: fuzz
 fuzz: postgresql ## fuzz each target for a minute (FUZZTIME=10m)
-	@set -e; for target in sid:FuzzParse sessionhttp:FuzzParseToken .:FuzzInterpret .:FuzzUser .:FuzzCalls; do \
+	@set -e; for target in sid:FuzzParse sid:FuzzParseToken .:FuzzInterpret .:FuzzUser .:FuzzCalls; do \
 		go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./sessioncache/$${target%%:*}; done
 
 .PHONY: test-versions
@@ -86,21 +95,24 @@ scale: postgresql ## measure with ten million sessions, a purge of a million and
 .PHONY: check
 check: drift vet vet-sql vet-migrations lint ## run every check that is not a test
 
+# $(call compiled,what to do with the db/ that queries/ compiles to, in $$dir/db)
+define compiled
+@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	cp -r sqlc.yaml schema queries "$$dir"; $(SQLC) generate -f "$$dir/sqlc.yaml"; $(1)
+endef
+
 .PHONY: generate
 generate: compiler ## compile queries/ to db/
-	rm -f db/*.go
-	go generate -tags tools ./...
+	$(call compiled,rm -f db/*.go; cp "$$dir"/db/*.go db/)
 
 .PHONY: migrate
 migrate: ## migrate the database at DATABASE_URL to the newest schema
 	@test -n "$$DATABASE_URL" || { echo 'usage: make migrate DATABASE_URL=postgres://…' >&2; exit 2; }
-	$(GOOSE) -dir schema postgres "$$DATABASE_URL" up
+	$(GOOSE) -table session_cache_version -dir schema postgres "$$DATABASE_URL" up
 
 .PHONY: drift
 drift: compiler ## check that db/ is what queries/ compiles to
-	rm -f db/*.go
-	$(SQLC) generate
-	@test -z "$$(git status --porcelain db)" || { git status --porcelain db; echo 'db/ and queries/ differ: commit what make generate writes' >&2; exit 1; }
+	$(call compiled,diff -r db "$$dir/db" || { echo 'db/ and queries/ differ: run make generate' >&2; exit 1; })
 
 .PHONY: vet
 vet: compiler
@@ -116,8 +128,8 @@ vet-sql: postgresql compiler ## have a real server PREPARE every query
 
 .PHONY: vet-migrations
 vet-migrations: postgresql ## take the goose CLI down and up again through schema/
-	$(WITH_POSTGRES) $(SHELL) -ec 'goose() { $(GOOSE) -dir schema postgres "$$DATABASE_URL" "$$@"; }; \
-		goose status; goose redo; goose down; goose down; goose up; goose status'
+	$(WITH_POSTGRES) $(SHELL) -ec 'goose() { $(GOOSE) -table session_cache_version -dir schema postgres "$$DATABASE_URL" "$$@"; }; \
+		goose status; goose redo; goose reset; goose up; goose status'
 
 .PHONY: lint
 lint: compiler ## run golangci-lint

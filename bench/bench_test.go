@@ -24,8 +24,9 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"## Get, 8 callers", "## Set, 1 callers",
+		"## Get, 8 callers", "## Set, 1 callers", "## Authenticate, 8 callers",
 		"| sessioncache, raw JSON |", "| sessioncache, User |", "| db (generated), alone |", "| scs pgxstore |", "| gorilla pgstore |",
+		"| Get, raw JSON |", "| Authenticate, raw JSON |",
 	} {
 		if !strings.Contains(string(table), want) {
 			t.Errorf("the table lacks %q:\n%s", want, table)

@@ -7,10 +7,12 @@
 //	go run . -help
 //
 // It starts PostgreSQL and Redis itself, prints a table, and writes latest.md,
-// latest.json and latest.svg to the folder that -out names.
+// latest.json and latest.svg to the folder that -out names. With -only, files named
+// after the operation take their place.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -34,10 +36,11 @@ type options struct {
 	delay    time.Duration
 	only     string
 	out      string
+	command  string
 }
 
 func main() {
-	var o options
+	o := options{command: strings.Join(append([]string{"go run ."}, os.Args[1:]...), " ")}
 	callers := flag.String("callers", "1,16,64,256,1024", "how many callers at once, separated by commas")
 	flag.IntVar(&o.rounds, "rounds", 5, "how many turns each contender has; the table shows medians")
 	flag.DurationVar(&o.turn, "turn", time.Second, "how long a turn takes")
@@ -45,7 +48,7 @@ func main() {
 	flag.IntVar(&o.payload, "payload", 570, "how many bytes a user takes as JSON")
 	flag.IntVar(&o.pool, "pool", 4, "how many connections to PostgreSQL each contender may open")
 	flag.DurationVar(&o.delay, "delay", 0, "how much longer a round trip to the servers takes: 500us, say")
-	flag.StringVar(&o.only, "only", "", "measure only operations whose name holds this: get or set")
+	flag.StringVar(&o.only, "only", "", "measure only this operation: get, set or authenticate")
 	flag.StringVar(&o.out, "out", "results", "where to write the results")
 	proxyTo := flag.String("proxy", "", "be the delaying proxy to this address (bench starts itself so)")
 	flag.Parse()
@@ -88,9 +91,10 @@ func run(o options) (err error) {
 	}
 	report := newReport(o, results)
 	fmt.Print(report.markdown())
+	path := filepath.Join(o.out, cmp.Or(o.only, "latest")) // a part must not take the place of the whole
 	return errors.Join(
-		os.WriteFile(filepath.Join(o.out, "latest.md"), []byte(report.markdown()), 0o644),
-		report.writeJSON(filepath.Join(o.out, "latest.json")),
-		report.writePicture(filepath.Join(o.out, "latest.svg")),
+		os.WriteFile(path+".md", []byte(report.markdown()), 0o644),
+		report.writeJSON(path+".json"),
+		report.writePicture(path+".svg"),
 	)
 }

@@ -17,7 +17,8 @@ type contender struct {
 	name string
 
 	// operations are what it can do, by name: "get" looks up one of the sessions
-	// stored before, "set" stores a new one.
+	// stored before, "set" stores a new one, "authenticate" looks up one of either
+	// kind, plain or with a token.
 	operations map[string]operation
 
 	server server
@@ -56,7 +57,7 @@ type result struct {
 // that changes from round to round.
 func compete(ctx context.Context, o options, entered entrants) ([]result, error) {
 	var results []result
-	for _, operation := range []string{"get", "set"} {
+	for _, operation := range []string{"get", "set", "authenticate"} {
 		if o.only != "" && o.only != operation {
 			continue
 		}

@@ -27,7 +27,7 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-const lifetime = sessioncache.SessionDuration
+const lifetime = sessioncache.DefaultLifetime
 
 // postgres is a server and what it has stored.
 type postgres struct {
@@ -35,6 +35,11 @@ type postgres struct {
 	url    string
 	pool   int // connections of each contender
 	stored sessionSet
+
+	// bothKinds is a second database. Half of its sessions are plain, half have these
+	// tokens.
+	bothKinds string
+	tokens    []sid.Token
 }
 
 // enterPostgreSQL starts a server, stores the sessions in the tables of each
@@ -60,24 +65,37 @@ func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all ent
 	if err := pg.fill(ctx); err != nil {
 		return all, clean, err
 	}
+	database, err = host.NewDatabase(ctx)
+	if err != nil {
+		return all, clean, err
+	}
+	pg.bothKinds = withHost(database.URL, address)
+	pg.tokens = newTokens(o.sessions / 2)
+	if err := pg.fillBothKinds(ctx); err != nil {
+		return all, clean, err
+	}
 	if o.delay > 0 {
 		at, stop, err := startProxy(ctx, address, o.delay)
 		if err != nil {
 			return all, clean, err
 		}
 		clean.add(stop)
-		pg.url = withHost(pg.url, at)
+		pg.url, pg.bothKinds = withHost(pg.url, at), withHost(pg.bothKinds, at)
 	}
 
-	for _, enter := range []func(context.Context, *pgxpool.Pool) (contender, error){
-		pg.sessioncacheRaw, pg.sessioncacheUser, pg.sessioncacheCodec, pg.generated, pg.scs, pg.gorilla,
+	for _, one := range []struct {
+		url   string
+		enter func(context.Context, *pgxpool.Pool) (contender, error)
+	}{
+		{pg.url, pg.sessioncacheRaw}, {pg.url, pg.sessioncacheUser}, {pg.url, pg.sessioncacheCodec}, {pg.url, pg.generated},
+		{pg.url, pg.scs}, {pg.url, pg.gorilla}, {pg.bothKinds, pg.plain}, {pg.bothKinds, pg.authenticate},
 	} {
-		pool, err := pg.newPool(ctx, pg.pool)
+		pool, err := newPool(ctx, one.url, pg.pool)
 		if err != nil {
 			return all, clean, err
 		}
 		clean.add(func() error { pool.Close(); return nil })
-		c, err := enter(ctx, pool)
+		c, err := one.enter(ctx, pool)
 		if err != nil {
 			return all, clean, err
 		}
@@ -88,8 +106,8 @@ func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all ent
 	return all, clean, nil
 }
 
-func (pg *postgres) newPool(ctx context.Context, connections int) (*pgxpool.Pool, error) {
-	config, err := pgxpool.ParseConfig(pg.url)
+func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +117,7 @@ func (pg *postgres) newPool(ctx context.Context, connections int) (*pgxpool.Pool
 
 // fill stores the sessions.
 func (pg *postgres) fill(ctx context.Context) error {
-	pool, err := pg.newPool(ctx, 1)
+	pool, err := newPool(ctx, pg.url, 1)
 	if err != nil {
 		return err
 	}
@@ -115,8 +133,8 @@ func (pg *postgres) fill(ctx context.Context) error {
 		sql       string
 		arguments []any
 	}{
-		{`INSERT INTO session_cache (sessionid, userdict, session_endutc)
-			SELECT md5(n::text)::uuid, $2::json, now() + interval '1 day' FROM generate_series(0, $1 - 1) AS n`, []any{n, user}},
+		{`INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+			SELECT md5(n::text)::uuid, $2::json, now(), now() + interval '1 day', now() + interval '1 day' FROM generate_series(0, $1 - 1) AS n`, []any{n, user}},
 		{`CREATE TABLE sessions (token text PRIMARY KEY, data bytea NOT NULL, expiry timestamptz NOT NULL)`, nil},
 		{`CREATE INDEX ON sessions (expiry)`, nil},
 		{`INSERT INTO sessions SELECT sessionid::text, convert_to(userdict::text, 'UTF8'), session_endutc FROM session_cache`, nil},
@@ -178,12 +196,13 @@ func (pg *postgres) generated(_ context.Context, pool *pgxpool.Pool) (contender,
 	queries := db.New(pool)
 	return contender{name: "db (generated), alone", operations: map[string]operation{
 		"get": func(ctx context.Context, i int) error {
-			_, err := queries.GetSession(ctx, pg.stored.ids[i%len(pg.stored.ids)])
+			_, err := queries.GetSession(ctx, db.GetSessionParams{SessionID: pg.stored.ids[i%len(pg.stored.ids)]})
 			return err
 		},
 		"set": func(ctx context.Context, i int) error {
 			_, err := queries.InsertSession(ctx, db.InsertSessionParams{
-				SessionID: sid.New(), UserDict: string(pg.stored.newUser(i)), Duration: lifetime,
+				SessionID: sid.New(), UserDict: string(pg.stored.newUser(i)),
+				TTL: lifetime.Microseconds(), Lifetime: lifetime.Microseconds(),
 			})
 			return err
 		},

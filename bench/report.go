@@ -14,6 +14,7 @@ import (
 
 // report is what a run has shown.
 type report struct {
+	Command  string        `json:"command"`
 	Version  string        `json:"go"`
 	CPUs     int           `json:"cpus"`
 	Sessions int           `json:"sessions"`
@@ -27,7 +28,7 @@ type report struct {
 
 func newReport(o options, results []result) report {
 	return report{
-		Version: runtime.Version(), CPUs: runtime.NumCPU(),
+		Command: o.command, Version: runtime.Version(), CPUs: runtime.NumCPU(),
 		Sessions: o.sessions, Payload: len(newUser(o.payload, 0)), Pool: o.pool, Delay: o.delay,
 		Rounds: o.rounds, Turn: o.turn, Results: results,
 	}
@@ -57,8 +58,8 @@ func (r result) median(figure func(turn) float64) float64 {
 
 func perSecond(t turn) float64 { return t.PerSecond }
 
-// baseline is the contender that the ratios are to.
-const baseline = "scs pgxstore"
+// baselines are the contenders that the ratios are to, by operation.
+var baselines = map[string]string{"get": "scs pgxstore", "set": "scs pgxstore", "authenticate": plainGet}
 
 // heats groups the results by operation and number of callers, as they ran.
 func (r report) heats() [][]result {
@@ -74,16 +75,27 @@ func (r report) heats() [][]result {
 	return heats
 }
 
+// baselines names what the ratios of this run are to.
+func (r report) baselines() string {
+	var names []string
+	for _, one := range r.Results {
+		if name := baselines[one.Operation]; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " or ")
+}
+
 func (r report) markdown() string {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Benchmark\n\n")
+	fmt.Fprintf(&b, "# Benchmark\n\n    %s\n\n", r.Command)
 	fmt.Fprintf(&b, "%d sessions of %d bytes, %d connections to PostgreSQL for each contender, %d CPUs for clients and servers together, %s.\n",
 		r.Sessions, r.Payload, r.Pool, r.CPUs, r.Version)
 	if r.Delay > 0 {
 		fmt.Fprintf(&b, "A round trip to a server takes %s longer than it does on this machine.\n", r.Delay)
 	}
 	fmt.Fprintf(&b, "Medians of %d turns of %s each; in every round each contender has one turn. ", r.Rounds, r.Turn)
-	fmt.Fprintf(&b, "The ratio is to %s in the same run: figures a second differ from machine to machine, ratios much less.\n", baseline)
+	fmt.Fprintf(&b, "The ratio is to %s in the same run: figures a second differ from machine to machine, ratios much less.\n", r.baselines())
 
 	for _, heat := range r.heats() {
 		fmt.Fprintf(&b, "\n## %s, %d callers\n\n", strings.ToUpper(heat[0].Operation[:1])+heat[0].Operation[1:], heat[0].Callers)
@@ -91,7 +103,7 @@ func (r report) markdown() string {
 		fmt.Fprintf(&b, "|---|---:|---:|---:|---:|---:|---:|---:|\n")
 		var base float64
 		for _, one := range heat {
-			if one.Contender == baseline {
+			if one.Contender == baselines[one.Operation] {
 				base = one.median(perSecond)
 			}
 		}

@@ -7,18 +7,31 @@ package db
 
 import (
 	"context"
-
-	"time"
 )
 
 const deleteAllSessions = `-- name: DeleteAllSessions :execrows
 DELETE FROM session_cache
 `
 
-// DeleteAllSessions ends every session, live or expired, and returns how many
-// there were.
+// DeleteAllSessions ends every session of every application, live or expired, and
+// returns how many there were.
 func (q *Queries) DeleteAllSessions(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteAllSessions)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteAudienceSessions = `-- name: DeleteAudienceSessions :execrows
+DELETE FROM session_cache
+WHERE audience = $1
+`
+
+// DeleteAudienceSessions ends every session of one application, live or expired,
+// and returns how many there were.
+func (q *Queries) DeleteAudienceSessions(ctx context.Context, audience string) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteAudienceSessions, audience)
 	if err != nil {
 		return 0, err
 	}
@@ -30,7 +43,7 @@ DELETE FROM session_cache
 WHERE sessionid = ANY (ARRAY(
     SELECT expired.sessionid
     FROM session_cache AS expired
-    WHERE expired.session_endutc < now()
+    WHERE expired.session_endutc < statement_timestamp()
     ORDER BY expired.session_endutc
     LIMIT $1
     FOR UPDATE SKIP LOCKED
@@ -54,11 +67,11 @@ DELETE FROM session_cache
 WHERE sessionid IN (
     SELECT expired.sessionid
     FROM session_cache AS expired
-    WHERE expired.session_endutc < now()
+    WHERE expired.session_endutc < statement_timestamp()
     ORDER BY expired.session_endutc
     LIMIT $1
 )
-  AND session_endutc < now()
+  AND session_endutc < statement_timestamp()
 `
 
 // DeleteExpiredSessionsUnlocked is DeleteExpiredSessions for servers that refuse
@@ -73,36 +86,36 @@ func (q *Queries) DeleteExpiredSessionsUnlocked(ctx context.Context, batchSize i
 }
 
 const getOldestExpired = `-- name: GetOldestExpired :one
-SELECT coalesce(now() - min(session_endutc), '0')::interval AS oldest_expired
+SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint AS oldest_expired
 FROM session_cache
-WHERE session_endutc < now()
+WHERE session_endutc < statement_timestamp()
 `
 
-// GetOldestExpired tells how long ago the oldest expired session still stored has
-// ended, and zero when there is none.
-func (q *Queries) GetOldestExpired(ctx context.Context) (time.Duration, error) {
+// GetOldestExpired tells how many microseconds ago the oldest expired session
+// still stored has ended, and zero when there is none.
+func (q *Queries) GetOldestExpired(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, getOldestExpired)
-	var oldest_expired time.Duration
+	var oldest_expired int64
 	err := row.Scan(&oldest_expired)
 	return oldest_expired, err
 }
 
 const getSessionStats = `-- name: GetSessionStats :one
 SELECT
-    (SELECT count(*) FROM session_cache WHERE session_endutc >= now()) AS live,
-    (SELECT count(*) FROM session_cache WHERE session_endutc < now()) AS expired,
+    (SELECT count(*) FROM session_cache WHERE session_endutc >= statement_timestamp()) AS live,
+    (SELECT count(*) FROM session_cache WHERE session_endutc < statement_timestamp()) AS expired,
     (
-        SELECT coalesce(now() - min(session_endutc), '0')::interval
+        SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint
         FROM session_cache
-        WHERE session_endutc < now()
+        WHERE session_endutc < statement_timestamp()
     ) AS oldest_expired,
     (
         SELECT coalesce(max(each.sessions), 0)::bigint
         FROM (
             SELECT count(*) AS sessions
             FROM session_cache
-            WHERE user_id IS NOT NULL
-            GROUP BY user_id
+            WHERE user_id <> ''
+            GROUP BY audience, user_id
         ) AS each
     ) AS most_of_one_user
 `
@@ -110,13 +123,13 @@ SELECT
 type GetSessionStatsRow struct {
 	Live          int64
 	Expired       int64
-	OldestExpired time.Duration
+	OldestExpired int64
 	MostOfOneUser int64
 }
 
 // GetSessionStats counts the sessions that have not ended and those that have,
-// and tells how long ago the oldest of these has (zero when there is none) and
-// how many the user with the most has, of both kinds. It reads two indexes, and
+// and tells how many microseconds ago the oldest of these has (zero when there is
+// none) and how many the user with the most has, of both kinds. It reads two indexes, and
 // of the table only what has not been vacuumed.
 func (q *Queries) GetSessionStats(ctx context.Context) (GetSessionStatsRow, error) {
 	row := q.db.QueryRow(ctx, getSessionStats)

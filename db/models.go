@@ -10,16 +10,30 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// A login: who it belongs to and for how long. It is live while now() is between its two times, both included.
+// A login: who it belongs to and for how long. It is live from its start to its end, both included, by the time of the statement.
 type SessionCache struct {
-	// The session's id, made by the application and used once.
+	// Which session. It is the key to a plain session, and opens nothing of a session with a token.
 	SessionID sid.ID
 	// The user as a JSON document, kept as the text it came in.
 	UserDict []byte
 	// The first instant at which the session is live, by the database's clock.
 	StartUTC time.Time
-	// The last instant at which the session is live, by the database's clock.
+	// The last instant at which the session is live, by the database's clock. Use extends it, where there is an idle timeout.
 	EndUTC time.Time
+	// The latest instant that the end can be extended to.
+	DeadlineUTC time.Time
+	// The idle timeout in microseconds; NULL when there is none.
+	Idle *int64
+	// The application that the session belongs to; empty for one that has the table to itself.
+	Audience string
+	// The SHA-256 digest of the token that opens the session; NULL for a plain session, which its id opens.
+	Secret []byte
+	// The digest of the token before the last renewal, which opens nothing any more.
+	Superseded []byte
+	// The time of the last renewal.
+	SupersededUTC *time.Time
+	// When the user last proved who they are; NULL for an anonymous visitor and for a plain session.
+	AuthenticatedUTC *time.Time
 	// The user's id, read from userdict; NULL when it has none.
 	UserID *string
 }

@@ -7,7 +7,6 @@ package db
 
 import (
 	"context"
-	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
@@ -15,27 +14,60 @@ import (
 const deleteSession = `-- name: DeleteSession :execrows
 DELETE FROM session_cache
 WHERE sessionid = $1
+  AND audience = $2
+  AND secret IS NULL
 `
 
-// DeleteSession ends a session, live or expired. It returns 1, or 0 when there
-// was none.
-func (q *Queries) DeleteSession(ctx context.Context, sessionid sid.ID) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteSession, sessionid)
+type DeleteSessionParams struct {
+	SessionID sid.ID
+	Audience  string
+}
+
+// DeleteSession ends a plain session, live or expired. It returns 1, or 0 when
+// there was none.
+func (q *Queries) DeleteSession(ctx context.Context, arg DeleteSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteSession, arg.SessionID, arg.Audience)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
 }
 
-const deleteSessions = `-- name: DeleteSessions :execrows
-DELETE FROM session_cache
-WHERE sessionid = ANY ($1::_uuid)
+const extendSession = `-- name: ExtendSession :execrows
+UPDATE session_cache
+SET session_endutc = least(
+    session_deadlineutc,
+    (statement_timestamp() AT TIME ZONE 'UTC' + session_idle * interval '1 microsecond') AT TIME ZONE 'UTC'
+)
+WHERE session_cache.sessionid = $1
+  AND session_cache.sessionid = ANY (ARRAY(
+      SELECT used.sessionid
+      FROM session_cache AS used
+      WHERE used.sessionid = $1
+        AND used.audience = $2
+        AND used.secret IS NOT DISTINCT FROM $3::bytea
+        AND statement_timestamp() BETWEEN used.session_startutc AND used.session_endutc
+        AND used.session_endutc < used.session_deadlineutc
+        AND date_part('epoch', used.session_endutc - statement_timestamp()) * 1000000 < used.session_idle * 0.75
+      FOR UPDATE SKIP LOCKED
+  ))
 `
 
-// DeleteSessions ends several sessions, live or expired, and returns how many
-// there were.
-func (q *Queries) DeleteSessions(ctx context.Context, sessionids sid.IDs) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteSessions, sessionids)
+type ExtendSessionParams struct {
+	SessionID sid.ID
+	Audience  string
+	Secret    []byte
+}
+
+// ExtendSession extends a live session to its idle timeout from now, but never
+// past its deadline. A NULL secret means a plain session. It returns 1, or 0 when
+// the session is absent, expired or under another secret, when three quarters of its
+// timeout are left, or when somebody else holds the row: a lookup waits for nobody,
+// and of several who call it at once, one writes. (The sum goes through UTC because
+// adding to a timestamptz asks the session's time zone, which a distributed table
+// refuses to do with a column.)
+func (q *Queries) ExtendSession(ctx context.Context, arg ExtendSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, extendSession, arg.SessionID, arg.Audience, arg.Secret)
 	if err != nil {
 		return 0, err
 	}
@@ -43,76 +75,127 @@ func (q *Queries) DeleteSessions(ctx context.Context, sessionids sid.IDs) (int64
 }
 
 const getSession = `-- name: GetSession :one
-SELECT userdict
-FROM session_cache
-WHERE sessionid = $1
-  AND now() BETWEEN session_startutc AND session_endutc
-`
-
-// GetSession returns the user of a live session, and pgx.ErrNoRows when the
-// session is absent or expired.
-func (q *Queries) GetSession(ctx context.Context, sessionid sid.ID) ([]byte, error) {
-	row := q.db.QueryRow(ctx, getSession, sessionid)
-	var userdict []byte
-	err := row.Scan(&userdict)
-	return userdict, err
-}
-
-const getSessionTimes = `-- name: GetSessionTimes :one
 SELECT
-    user_id,
-    session_startutc,
-    session_endutc,
-    (session_endutc - now())::interval AS time_left,
-    (now() BETWEEN session_startutc AND session_endutc)::bool AS live
+    sessionid,
+    userdict,
+    coalesce(user_id, '')::text AS user_id,
+    coalesce(encode(secret, 'hex'), '')::text AS secret,
+    coalesce(encode(superseded, 'hex'), '')::text AS superseded,
+    coalesce(date_part('epoch', statement_timestamp() - supersededutc) * 1000000, 0)::bigint AS superseded_age,
+    coalesce(date_part('epoch', authenticatedutc) * 1000000, 0)::bigint AS authenticated,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline,
+    (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint AS ttl,
+    coalesce(
+        session_endutc < session_deadlineutc
+        AND date_part('epoch', session_endutc - statement_timestamp()) * 1000000 < session_idle * 0.75,
+        false
+    )::bool AS extend
 FROM session_cache
 WHERE sessionid = $1
+  AND audience = $2
+  AND session_startutc <= statement_timestamp()
 `
 
-type GetSessionTimesRow struct {
-	UserID   *string
-	StartUTC time.Time
-	EndUTC   time.Time
-	TimeLeft time.Duration
-	Live     bool
+type GetSessionParams struct {
+	SessionID sid.ID
+	Audience  string
 }
 
-// GetSessionTimes returns what is stored of a session beside its user, of an
-// expired one too: who it belongs to, its two times, how much of it is left, and
-// whether it is live. It returns pgx.ErrNoRows when the session is absent.
-func (q *Queries) GetSessionTimes(ctx context.Context, sessionid sid.ID) (GetSessionTimesRow, error) {
-	row := q.db.QueryRow(ctx, getSessionTimes, sessionid)
-	var i GetSessionTimesRow
+type GetSessionRow struct {
+	SessionID     sid.ID
+	UserDict      []byte
+	UserID        string
+	Secret        string
+	Superseded    string
+	SupersededAge int64
+	Authenticated int64
+	Created       int64
+	Expires       int64
+	Deadline      int64
+	TTL           int64
+	Extend        bool
+}
+
+// GetSession returns a session of either kind that has begun, an expired one,
+// too. Whoever asked for it compares the secret and looks whether it has expired.
+// Times are microseconds since 1970 and durations microseconds, because a server
+// prints a timestamptz and an interval in the style of its settings. Extend tells
+// whether it is time for ExtendSession: less than three quarters of the idle
+// timeout are left, and the deadline is not what ends the session.
+func (q *Queries) GetSession(ctx context.Context, arg GetSessionParams) (GetSessionRow, error) {
+	row := q.db.QueryRow(ctx, getSession, arg.SessionID, arg.Audience)
+	var i GetSessionRow
 	err := row.Scan(
+		&i.SessionID,
+		&i.UserDict,
 		&i.UserID,
-		&i.StartUTC,
-		&i.EndUTC,
-		&i.TimeLeft,
-		&i.Live,
+		&i.Secret,
+		&i.Superseded,
+		&i.SupersededAge,
+		&i.Authenticated,
+		&i.Created,
+		&i.Expires,
+		&i.Deadline,
+		&i.TTL,
+		&i.Extend,
 	)
 	return i, err
 }
 
 const getSessions = `-- name: GetSessions :many
-SELECT sessionid, userdict
+SELECT
+    sessionid,
+    userdict,
+    coalesce(user_id, '')::text AS user_id,
+    coalesce(encode(secret, 'hex'), '')::text AS secret,
+    coalesce(encode(superseded, 'hex'), '')::text AS superseded,
+    coalesce(date_part('epoch', statement_timestamp() - supersededutc) * 1000000, 0)::bigint AS superseded_age,
+    coalesce(date_part('epoch', authenticatedutc) * 1000000, 0)::bigint AS authenticated,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline,
+    (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint AS ttl,
+    coalesce(
+        session_endutc < session_deadlineutc
+        AND date_part('epoch', session_endutc - statement_timestamp()) * 1000000 < session_idle * 0.75,
+        false
+    )::bool AS extend
 FROM session_cache
 WHERE sessionid = ANY ($1::_uuid)
-  AND now() BETWEEN session_startutc AND session_endutc
+  AND audience = $2
+  AND session_startutc <= statement_timestamp()
 ORDER BY sessionid
 LIMIT cardinality($1::_uuid)
 `
 
-type GetSessionsRow struct {
-	SessionID sid.ID
-	UserDict  []byte
+type GetSessionsParams struct {
+	SessionIDs sid.IDs
+	Audience   string
 }
 
-// GetSessions returns the live ones among several sessions, each once, in
+type GetSessionsRow struct {
+	SessionID     sid.ID
+	UserDict      []byte
+	UserID        string
+	Secret        string
+	Superseded    string
+	SupersededAge int64
+	Authenticated int64
+	Created       int64
+	Expires       int64
+	Deadline      int64
+	TTL           int64
+	Extend        bool
+}
+
+// GetSessions is GetSession for several sessions. It returns each once, in
 // ascending order of their ids. (The LIMIT leaves nobody out. It has the planner
 // keep one plan for any number of ids, a walk along the index: without it the
 // server plans every small batch anew, which takes longer than running it.)
-func (q *Queries) GetSessions(ctx context.Context, sessionids sid.IDs) ([]GetSessionsRow, error) {
-	rows, err := q.db.Query(ctx, getSessions, sessionids)
+func (q *Queries) GetSessions(ctx context.Context, arg GetSessionsParams) ([]GetSessionsRow, error) {
+	rows, err := q.db.Query(ctx, getSessions, arg.SessionIDs, arg.Audience)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +203,20 @@ func (q *Queries) GetSessions(ctx context.Context, sessionids sid.IDs) ([]GetSes
 	items := []GetSessionsRow{}
 	for rows.Next() {
 		var i GetSessionsRow
-		if err := rows.Scan(&i.SessionID, &i.UserDict); err != nil {
+		if err := rows.Scan(
+			&i.SessionID,
+			&i.UserDict,
+			&i.UserID,
+			&i.Secret,
+			&i.Superseded,
+			&i.SupersededAge,
+			&i.Authenticated,
+			&i.Created,
+			&i.Expires,
+			&i.Deadline,
+			&i.TTL,
+			&i.Extend,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -132,22 +228,44 @@ func (q *Queries) GetSessions(ctx context.Context, sessionids sid.IDs) ([]GetSes
 }
 
 const insertSession = `-- name: InsertSession :execrows
-INSERT INTO session_cache (sessionid, userdict, session_endutc)
-VALUES ($1, $2::json, now() + $3::interval)
-ON CONFLICT DO NOTHING
+INSERT INTO session_cache (
+    sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
+)
+VALUES (
+    $1,
+    $2,
+    $3::json,
+    statement_timestamp(),
+    statement_timestamp() + interval '1 microsecond' * $4::bigint,
+    statement_timestamp() + interval '1 microsecond' * $5::bigint,
+    $6::bigint
+)
+ON CONFLICT (sessionid) DO NOTHING
 `
 
 type InsertSessionParams struct {
 	SessionID sid.ID
+	Audience  string
 	UserDict  string
-	Duration  time.Duration
+	TTL       int64
+	Lifetime  int64
+	Idle      *int64
 }
 
-// InsertSession stores a session that begins now. It returns 1, or 0 when the
-// id exists already, live or expired: then nothing has changed, and a
-// transaction around it goes on.
+// InsertSession stores a plain session that begins now and ends after ttl; with an
+// idle timeout, use extends it until it has lived for lifetime. All three are
+// microseconds, and a NULL idle is no timeout. It returns 1, or 0 when the id exists
+// already, live or expired: then nothing has changed, and a transaction around it
+// goes on.
 func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertSession, arg.SessionID, arg.UserDict, arg.Duration)
+	result, err := q.db.Exec(ctx, insertSession,
+		arg.SessionID,
+		arg.Audience,
+		arg.UserDict,
+		arg.TTL,
+		arg.Lifetime,
+		arg.Idle,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -155,24 +273,43 @@ func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (i
 }
 
 const insertSessions = `-- name: InsertSessions :many
-INSERT INTO session_cache (sessionid, userdict, session_endutc)
-SELECT unnest($1::_uuid), unnest($2::json[]), now() + $3::interval
-ON CONFLICT DO NOTHING
+INSERT INTO session_cache (
+    sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
+)
+SELECT
+    unnest($1::_uuid),
+    $2::text,
+    unnest($3::json[]),
+    statement_timestamp(),
+    statement_timestamp() + interval '1 microsecond' * $4::bigint,
+    statement_timestamp() + interval '1 microsecond' * $5::bigint,
+    $6::bigint
+ON CONFLICT (sessionid) DO NOTHING
 RETURNING sessionid
 `
 
 type InsertSessionsParams struct {
 	SessionIDs sid.IDs
+	Audience   string
 	UserDicts  []string
-	Duration   time.Duration
+	TTL        int64
+	Lifetime   int64
+	Idle       *int64
 }
 
-// InsertSessions stores several sessions that begin now, userdicts[i] under
-// sessionids[i], and returns the ids it stored. An id it leaves out exists
-// already, live or expired, or came twice. Callers who run at once must all
-// pass their ids in ascending order, or they may deadlock.
+// InsertSessions stores several plain sessions, userdicts[i] under sessionids[i],
+// and returns the ids it stored. An id it leaves out exists already, live or
+// expired, or came twice. Callers who run at once must all pass their ids in
+// ascending order, or they may deadlock.
 func (q *Queries) InsertSessions(ctx context.Context, arg InsertSessionsParams) ([]sid.ID, error) {
-	rows, err := q.db.Query(ctx, insertSessions, arg.SessionIDs, arg.UserDicts, arg.Duration)
+	rows, err := q.db.Query(ctx, insertSessions,
+		arg.SessionIDs,
+		arg.Audience,
+		arg.UserDicts,
+		arg.TTL,
+		arg.Lifetime,
+		arg.Idle,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -192,74 +329,67 @@ func (q *Queries) InsertSessions(ctx context.Context, arg InsertSessionsParams) 
 }
 
 const lockSession = `-- name: LockSession :one
-SELECT userdict
+SELECT userdict, coalesce(user_id, '')::text AS user_id
 FROM session_cache
 WHERE sessionid = $1
-  AND now() BETWEEN session_startutc AND session_endutc
+  AND audience = $2
+  AND secret IS NOT DISTINCT FROM $3::bytea
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
 FOR UPDATE
 `
 
+type LockSessionParams struct {
+	SessionID sid.ID
+	Audience  string
+	Secret    []byte
+}
+
+type LockSessionRow struct {
+	UserDict []byte
+	UserID   string
+}
+
 // LockSession returns the user of a live session and keeps the session from
-// being changed or ended until the transaction is over. It returns
-// pgx.ErrNoRows when the session is absent or expired.
-func (q *Queries) LockSession(ctx context.Context, sessionid sid.ID) ([]byte, error) {
-	row := q.db.QueryRow(ctx, lockSession, sessionid)
-	var userdict []byte
-	err := row.Scan(&userdict)
-	return userdict, err
+// being changed or ended until the transaction is over. A NULL secret means a
+// plain session. It returns pgx.ErrNoRows when the session is absent, expired or
+// under another secret.
+func (q *Queries) LockSession(ctx context.Context, arg LockSessionParams) (LockSessionRow, error) {
+	row := q.db.QueryRow(ctx, lockSession, arg.SessionID, arg.Audience, arg.Secret)
+	var i LockSessionRow
+	err := row.Scan(&i.UserDict, &i.UserID)
+	return i, err
 }
 
-const rotateSession = `-- name: RotateSession :one
-WITH old AS (
-    DELETE FROM session_cache
-    WHERE session_cache.sessionid = $2
-      AND now() BETWEEN session_cache.session_startutc AND session_cache.session_endutc
-    RETURNING session_cache.userdict, session_cache.session_startutc, session_cache.session_endutc
-)
-INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
-SELECT $1::uuid, old.userdict, old.session_startutc, old.session_endutc
-FROM old
-ON CONFLICT DO NOTHING
-RETURNING sessionid
-`
-
-type RotateSessionParams struct {
-	NewSessionID sid.ID
-	OldSessionID sid.ID
-}
-
-// RotateSession moves a live session to a new id, which it returns; its times
-// stay. It returns pgx.ErrNoRows when the old id is absent or expired, or the new
-// one exists already: then a live session under the old id has ended all the
-// same. (Only RETURNING tells: a distributed table counts rows that ON CONFLICT
-// has left out.)
-func (q *Queries) RotateSession(ctx context.Context, arg RotateSessionParams) (sid.ID, error) {
-	row := q.db.QueryRow(ctx, rotateSession, arg.NewSessionID, arg.OldSessionID)
-	var sessionid sid.ID
-	err := row.Scan(&sessionid)
-	return sessionid, err
-}
-
-const updateSession = `-- name: UpdateSession :execrows
+const updateSession = `-- name: UpdateSession :one
 UPDATE session_cache
 SET userdict = $1::json
 WHERE sessionid = $2
-  AND session_endutc >= now()
+  AND audience = $3
+  AND secret IS NOT DISTINCT FROM $4::bytea
+  AND session_endutc >= statement_timestamp()
+RETURNING coalesce(user_id, '')::text AS user_id
 `
 
 type UpdateSessionParams struct {
 	UserDict  string
 	SessionID sid.ID
+	Audience  string
+	Secret    []byte
 }
 
-// UpdateSession replaces the user of a session that has not ended; its times stay.
-// It returns 1, or 0 when the session is absent or expired. (Whether it has begun
-// is left to LockSession: on Citus now() is here when the transaction began, there
-// a little later, and a session may have begun in between.)
-func (q *Queries) UpdateSession(ctx context.Context, arg UpdateSessionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, updateSession, arg.UserDict, arg.SessionID)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+// UpdateSession replaces the user of a session that has not ended, and returns
+// the new user's id; the session's times stay. A NULL secret means a plain session.
+// It returns pgx.ErrNoRows when the session is absent, expired or under another
+// secret. (Whether it has begun is left to LockSession: the nodes of a distributed
+// table have clocks of their own.)
+func (q *Queries) UpdateSession(ctx context.Context, arg UpdateSessionParams) (string, error) {
+	row := q.db.QueryRow(ctx, updateSession,
+		arg.UserDict,
+		arg.SessionID,
+		arg.Audience,
+		arg.Secret,
+	)
+	var user_id string
+	err := row.Scan(&user_id)
+	return user_id, err
 }

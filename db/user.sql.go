@@ -7,91 +7,122 @@ package db
 
 import (
 	"context"
-	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-const deleteUserSessions = `-- name: DeleteUserSessions :execrows
+const deleteOldestUserSessions = `-- name: DeleteOldestUserSessions :execrows
 DELETE FROM session_cache
-WHERE user_id = $1::text
-  AND sessionid <> ALL ($2::_uuid)
+WHERE session_cache.audience = $1
+  AND session_cache.user_id = $2::text
+  AND session_cache.sessionid IN (
+      SELECT oldest.sessionid
+      FROM session_cache AS oldest
+      WHERE oldest.audience = $1
+        AND oldest.user_id = $2::text
+        AND oldest.authenticatedutc IS NOT NULL
+        AND oldest.session_endutc >= statement_timestamp()
+        AND oldest.sessionid <> $3::uuid
+      ORDER BY oldest.session_startutc DESC, oldest.sessionid
+      OFFSET $4::bigint
+  )
 `
 
-type DeleteUserSessionsParams struct {
-	UserID           string
-	ExceptSessionIDs sid.IDs
+type DeleteOldestUserSessionsParams struct {
+	Audience string
+	UserID   string
+	Newest   sid.ID
+	Keep     int64
 }
 
-// DeleteUserSessions ends all sessions of a user, live or expired, but the ones
-// excepted, and returns how many there were.
-func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteUserSessions, arg.UserID, arg.ExceptSessionIDs)
+// DeleteOldestUserSessions ends the oldest live sessions of a user so that the
+// newest and keep others are left. Plain and anonymous sessions do not count.
+func (q *Queries) DeleteOldestUserSessions(ctx context.Context, arg DeleteOldestUserSessionsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteOldestUserSessions,
+		arg.Audience,
+		arg.UserID,
+		arg.Newest,
+		arg.Keep,
+	)
 	if err != nil {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
 }
 
-const hasUserSessions = `-- name: HasUserSessions :one
-SELECT EXISTS (
-    SELECT 1
-    FROM session_cache
-    WHERE user_id = $1::text
-      AND sessionid <> ALL ($2::_uuid)
-)
+const deleteUserSessions = `-- name: DeleteUserSessions :execrows
+DELETE FROM session_cache
+WHERE audience = $1
+  AND user_id = $2::text
+  AND sessionid <> ALL ($3::_uuid)
 `
 
-type HasUserSessionsParams struct {
-	UserID           string
-	ExceptSessionIDs sid.IDs
+type DeleteUserSessionsParams struct {
+	Audience      string
+	UserID        string
+	ExceptHandles sid.IDs
 }
 
-// HasUserSessions tells whether a user has sessions, live or expired, beside
-// the ones excepted.
-func (q *Queries) HasUserSessions(ctx context.Context, arg HasUserSessionsParams) (bool, error) {
-	row := q.db.QueryRow(ctx, hasUserSessions, arg.UserID, arg.ExceptSessionIDs)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+// DeleteUserSessions ends all sessions of a user, of every kind, live or expired,
+// but the ones excepted, and returns how many there were. A session that is being
+// renewed at that moment ends as well; one that is being issued does not.
+func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteUserSessions, arg.Audience, arg.UserID, arg.ExceptHandles)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
-const isDistributed = `-- name: IsDistributed :one
-SELECT EXISTS (
-    SELECT 1
-    FROM pg_catalog.pg_extension
-    WHERE extname = 'citus'
-)
+const getIsolation = `-- name: GetIsolation :one
+SELECT current_setting('transaction_isolation')::text AS isolation
 `
 
-// IsDistributed tells whether Citus is at work here. A statement that spans shards
-// then sees each of them at a moment of its own.
-func (q *Queries) IsDistributed(ctx context.Context) (bool, error) {
-	row := q.db.QueryRow(ctx, isDistributed)
-	var exists bool
-	err := row.Scan(&exists)
-	return exists, err
+// GetIsolation returns the isolation level of the transaction.
+func (q *Queries) GetIsolation(ctx context.Context) (string, error) {
+	row := q.db.QueryRow(ctx, getIsolation)
+	var isolation string
+	err := row.Scan(&isolation)
+	return isolation, err
 }
 
 const listUserSessions = `-- name: ListUserSessions :many
-SELECT sessionid, session_startutc, session_endutc, (session_endutc - now())::interval AS time_left
+SELECT
+    sessionid,
+    userdict,
+    (date_part('epoch', authenticatedutc) * 1000000)::bigint AS authenticated,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline,
+    (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint AS ttl
 FROM session_cache
-WHERE user_id = $1::text
-  AND now() BETWEEN session_startutc AND session_endutc
+WHERE audience = $1
+  AND user_id = $2::text
+  AND authenticatedutc IS NOT NULL
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
 ORDER BY session_startutc DESC, sessionid
 `
 
-type ListUserSessionsRow struct {
-	SessionID sid.ID
-	StartUTC  time.Time
-	EndUTC    time.Time
-	TimeLeft  time.Duration
+type ListUserSessionsParams struct {
+	Audience string
+	UserID   string
 }
 
-// ListUserSessions returns the live sessions of a user, newest first, and how
-// much of each is left.
-func (q *Queries) ListUserSessions(ctx context.Context, userID string) ([]ListUserSessionsRow, error) {
-	rows, err := q.db.Query(ctx, listUserSessions, userID)
+type ListUserSessionsRow struct {
+	SessionID     sid.ID
+	UserDict      []byte
+	Authenticated int64
+	Created       int64
+	Expires       int64
+	Deadline      int64
+	TTL           int64
+}
+
+// ListUserSessions returns the live sessions of a user, newest first. Plain and
+// anonymous sessions are not among them. Times are microseconds since 1970 and
+// durations microseconds.
+func (q *Queries) ListUserSessions(ctx context.Context, arg ListUserSessionsParams) ([]ListUserSessionsRow, error) {
+	rows, err := q.db.Query(ctx, listUserSessions, arg.Audience, arg.UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -101,9 +132,12 @@ func (q *Queries) ListUserSessions(ctx context.Context, userID string) ([]ListUs
 		var i ListUserSessionsRow
 		if err := rows.Scan(
 			&i.SessionID,
-			&i.StartUTC,
-			&i.EndUTC,
-			&i.TimeLeft,
+			&i.UserDict,
+			&i.Authenticated,
+			&i.Created,
+			&i.Expires,
+			&i.Deadline,
+			&i.TTL,
 		); err != nil {
 			return nil, err
 		}
@@ -115,13 +149,18 @@ func (q *Queries) ListUserSessions(ctx context.Context, userID string) ([]ListUs
 	return items, nil
 }
 
-const lockSessions = `-- name: LockSessions :exec
-LOCK TABLE session_cache IN SHARE ROW EXCLUSIVE MODE
+const lockUser = `-- name: LockUser :exec
+SELECT pg_advisory_xact_lock(hashtextextended('session_cache ' || $1::text || ' ' || $2::text, 0))
 `
 
-// LockSessions keeps everybody from storing, changing and ending sessions until
-// the transaction is over, once those who are at it have finished. Lookups go on.
-func (q *Queries) LockSessions(ctx context.Context) error {
-	_, err := q.db.Exec(ctx, lockSessions)
+type LockUserParams struct {
+	Audience string
+	UserID   string
+}
+
+// LockUser has everybody else who calls it for the same user wait until the
+// transaction is over.
+func (q *Queries) LockUser(ctx context.Context, arg LockUserParams) error {
+	_, err := q.db.Exec(ctx, lockUser, arg.Audience, arg.UserID)
 	return err
 }

@@ -1,7 +1,13 @@
 -- name: DeleteAllSessions :execrows
--- DeleteAllSessions ends every session, live or expired, and returns how many
--- there were.
+-- DeleteAllSessions ends every session of every application, live or expired, and
+-- returns how many there were.
 DELETE FROM session_cache;
+
+-- name: DeleteAudienceSessions :execrows
+-- DeleteAudienceSessions ends every session of one application, live or expired,
+-- and returns how many there were.
+DELETE FROM session_cache
+WHERE audience = @audience;
 
 -- name: DeleteExpiredSessions :execrows
 -- DeleteExpiredSessions removes up to batch_size expired sessions, oldest
@@ -12,7 +18,7 @@ DELETE FROM session_cache
 WHERE sessionid = ANY (ARRAY(
     SELECT expired.sessionid
     FROM session_cache AS expired
-    WHERE expired.session_endutc < now()
+    WHERE expired.session_endutc < statement_timestamp()
     ORDER BY expired.session_endutc
     LIMIT @batch_size
     FOR UPDATE SKIP LOCKED
@@ -26,39 +32,39 @@ DELETE FROM session_cache
 WHERE sessionid IN (
     SELECT expired.sessionid
     FROM session_cache AS expired
-    WHERE expired.session_endutc < now()
+    WHERE expired.session_endutc < statement_timestamp()
     ORDER BY expired.session_endutc
     LIMIT @batch_size
 )
-  AND session_endutc < now();
+  AND session_endutc < statement_timestamp();
 
 -- name: GetOldestExpired :one
--- GetOldestExpired tells how long ago the oldest expired session still stored has
--- ended, and zero when there is none.
-SELECT coalesce(now() - min(session_endutc), '0')::interval AS oldest_expired
+-- GetOldestExpired tells how many microseconds ago the oldest expired session
+-- still stored has ended, and zero when there is none.
+SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint AS oldest_expired
 FROM session_cache
-WHERE session_endutc < now();
+WHERE session_endutc < statement_timestamp();
 
 -- name: GetSessionStats :one
 -- GetSessionStats counts the sessions that have not ended and those that have,
--- and tells how long ago the oldest of these has (zero when there is none) and
--- how many the user with the most has, of both kinds. It reads two indexes, and
+-- and tells how many microseconds ago the oldest of these has (zero when there is
+-- none) and how many the user with the most has, of both kinds. It reads two indexes, and
 -- of the table only what has not been vacuumed.
 SELECT
-    (SELECT count(*) FROM session_cache WHERE session_endutc >= now()) AS live,
-    (SELECT count(*) FROM session_cache WHERE session_endutc < now()) AS expired,
+    (SELECT count(*) FROM session_cache WHERE session_endutc >= statement_timestamp()) AS live,
+    (SELECT count(*) FROM session_cache WHERE session_endutc < statement_timestamp()) AS expired,
     (
-        SELECT coalesce(now() - min(session_endutc), '0')::interval
+        SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint
         FROM session_cache
-        WHERE session_endutc < now()
+        WHERE session_endutc < statement_timestamp()
     ) AS oldest_expired,
     (
         SELECT coalesce(max(each.sessions), 0)::bigint
         FROM (
             SELECT count(*) AS sessions
             FROM session_cache
-            WHERE user_id IS NOT NULL
-            GROUP BY user_id
+            WHERE user_id <> ''
+            GROUP BY audience, user_id
         ) AS each
     ) AS most_of_one_user;
 

@@ -3,350 +3,248 @@ package queries_test
 import (
 	"context"
 	"errors"
-	"slices"
+	"reflect"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// modes are all the ways that pgx has to send a query.
-var modes = []pgx.QueryExecMode{
-	pgx.QueryExecModeCacheStatement,
-	pgx.QueryExecModeCacheDescribe,
-	pgx.QueryExecModeDescribeExec,
-	pgx.QueryExecModeExec,
-	pgx.QueryExecModeSimpleProtocol,
+// oneClock is a transaction in which all statements run at one instant, now().
+type oneClock struct{ pgx.Tx }
+
+func (tx oneClock) Begin(ctx context.Context) (pgx.Tx, error) {
+	savepoint, err := tx.Tx.Begin(ctx)
+	return oneClock{savepoint}, err
 }
 
-// inEveryMode runs a test once for each exec mode, on a database of its own.
-func inEveryMode(t *testing.T, test func(t *testing.T, q *db.Queries, pool *pgxpool.Pool)) {
+func (tx oneClock) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
+	return tx.Tx.Exec(ctx, atNow(sql), arguments...)
+}
+
+func (tx oneClock) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
+	return tx.Tx.Query(ctx, atNow(sql), arguments...)
+}
+
+func (tx oneClock) QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row {
+	return tx.Tx.QueryRow(ctx, atNow(sql), arguments...)
+}
+
+func atNow(sql string) string {
+	return strings.ReplaceAll(sql, "statement_timestamp()", "now()")
+}
+
+// undone runs do in a transaction, or a savepoint of one, that is rolled back.
+func undone(t *testing.T, begin func(context.Context) (pgx.Tx, error), do func(tx pgx.Tx)) {
 	t.Helper()
-	for _, mode := range modes {
-		t.Run(mode.String(), func(t *testing.T) {
-			t.Parallel()
-			pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
-				c.ConnConfig.DefaultQueryExecMode = mode
-			})
-			test(t, db.New(pool), pool)
-		})
-	}
-}
-
-// dict is a user that quoting and escaping could go wrong on; tag keeps the user
-// ids of tests that share a table apart.
-func dict(tag string) string {
-	return `{"user_id": "` + tag + `", "name": "O'Neil \\ \"Ed\" <é> ☃ {a,b} \u0041", "n": 1e3 }`
-}
-
-func insert(t *testing.T, q *db.Queries, dict string) sid.ID {
-	t.Helper()
-	id := sid.New()
-	rows, err := q.InsertSession(t.Context(), db.InsertSessionParams{SessionID: id, UserDict: dict, Duration: time.Hour})
-	if err != nil || rows != 1 {
-		t.Fatalf("InsertSession = %d, %v; want 1 row", rows, err)
-	}
-	return id
-}
-
-func wantDict(t *testing.T, q *db.Queries, id sid.ID, want string) {
-	t.Helper()
-	got, err := q.GetSession(t.Context(), id)
-	if err != nil || string(got) != want {
-		t.Errorf("GetSession = %q, %v; want %q", got, err, want)
-	}
-}
-
-func wantNone(t *testing.T, q *db.Queries, id sid.ID) {
-	t.Helper()
-	got, err := q.GetSession(t.Context(), id)
-	if !errors.Is(err, pgx.ErrNoRows) {
-		t.Errorf("GetSession = %q, %v; want no rows", got, err)
-	}
-}
-
-func TestSessionQueries(t *testing.T) {
-	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
-		ctx := t.Context()
-		tag := sid.New().String()
-		id := insert(t, q, dict(tag))
-		wantDict(t, q, id, dict(tag))
-
-		rows, err := q.InsertSession(ctx, db.InsertSessionParams{SessionID: id, UserDict: `{}`, Duration: time.Hour})
-		if err != nil || rows != 0 {
-			t.Errorf("InsertSession of an id that exists = %d, %v; want 0 rows", rows, err)
-		}
-		wantDict(t, q, id, dict(tag))
-
-		rows, err = q.UpdateSession(ctx, db.UpdateSessionParams{SessionID: id, UserDict: `{"a": 'b'}`})
-		if err == nil {
-			t.Errorf("UpdateSession with broken JSON = %d, nil; want an error", rows)
-		}
-		rows, err = q.UpdateSession(ctx, db.UpdateSessionParams{SessionID: id, UserDict: `{"x": 1}`})
-		if err != nil || rows != 1 {
-			t.Errorf("UpdateSession = %d, %v; want 1 row", rows, err)
-		}
-		wantDict(t, q, id, `{"x": 1}`)
-
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			got, err := q.WithTx(tx).LockSession(ctx, id)
-			if string(got) != `{"x": 1}` {
-				t.Errorf("LockSession = %q", got)
-			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
-		}
-
-		times, err := q.GetSessionTimes(ctx, id)
-		if err != nil || times.UserID != nil || !times.Live || times.EndUTC.Sub(times.StartUTC) != time.Hour || times.TimeLeft > time.Hour {
-			t.Errorf("GetSessionTimes = %+v, %v; want a live hour of nobody", times, err)
-		}
-
-		moved := sid.New()
-		rotated, err := q.RotateSession(ctx, db.RotateSessionParams{OldSessionID: id, NewSessionID: moved})
-		if err != nil || rotated != moved {
-			t.Errorf("RotateSession = %s, %v; want the new id", rotated, err)
-		}
-		wantNone(t, q, id)
-		wantDict(t, q, moved, `{"x": 1}`)
-
-		for _, want := range []int64{1, 0} {
-			rows, err = q.DeleteSession(ctx, moved)
-			if err != nil || rows != want {
-				t.Errorf("DeleteSession = %d, %v; want %d rows", rows, err, want)
-			}
-		}
-		wantNone(t, q, moved)
-	})
-}
-
-func TestBulkQueries(t *testing.T) {
-	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
-		ctx := t.Context()
-		tag := sid.New().String()
-		taken := insert(t, q, `{"was": "here"}`)
-		expired := insert(t, q, `{}`)
-		shift(t, pool, expired, -time.Hour-time.Second)
-		a, b, absent := sid.New(), sid.New(), sid.New()
-
-		stored, err := q.InsertSessions(ctx, db.InsertSessionsParams{
-			SessionIDs: sid.IDs{a, taken, b, a},
-			UserDicts:  []string{dict(tag), `{}`, `[1, "two"]`, `{"second": "a"}`},
-			Duration:   time.Hour,
-		})
-		if err != nil || len(stored) != 2 || !slices.Contains(stored, a) || !slices.Contains(stored, b) {
-			t.Errorf("InsertSessions = %v, %v; want %v and %v", stored, err, a, b)
-		}
-
-		rows, err := q.GetSessions(ctx, sid.IDs{b, absent, a, expired, taken, b})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !slices.IsSortedFunc(rows, func(a, b db.GetSessionsRow) int { return a.SessionID.Compare(b.SessionID) }) {
-			t.Errorf("GetSessions = %v; want them in order of their ids", rows)
-		}
-		got := map[sid.ID]string{}
-		for _, row := range rows {
-			got[row.SessionID] = string(row.UserDict)
-		}
-		want := map[sid.ID]string{a: dict(tag), b: `[1, "two"]`, taken: `{"was": "here"}`}
-		if len(rows) != 3 || got[a] != want[a] || got[b] != want[b] || got[taken] != want[taken] {
-			t.Errorf("GetSessions = %v; want %v", got, want)
-		}
-
-		n, err := q.DeleteSessions(ctx, sid.IDs{a, absent, taken})
-		if err != nil || n != 2 {
-			t.Errorf("DeleteSessions = %d, %v; want 2 rows", n, err)
-		}
-
-		for name, none := range map[string]sid.IDs{"nil": nil, "empty": {}} {
-			if rows, err := q.GetSessions(ctx, none); err != nil || len(rows) != 0 || rows == nil {
-				t.Errorf("GetSessions of %s = %v, %v; want an empty list", name, rows, err)
-			}
-			if n, err := q.DeleteSessions(ctx, none); err != nil || n != 0 {
-				t.Errorf("DeleteSessions of %s = %d, %v; want 0", name, n, err)
-			}
-			stored, err := q.InsertSessions(ctx, db.InsertSessionsParams{SessionIDs: none, UserDicts: []string{}, Duration: time.Hour})
-			if err != nil || len(stored) != 0 {
-				t.Errorf("InsertSessions of %s = %v, %v; want none", name, stored, err)
-			}
-		}
-	})
-}
-
-func TestIdleQueries(t *testing.T) {
-	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
-		ctx := t.Context()
-		fresh, used, expired := insert(t, q, `{"n": 1}`), insert(t, q, `{"n": 2}`), insert(t, q, `{}`)
-		shift(t, pool, used, -50*time.Minute)
-		shift(t, pool, expired, -61*time.Minute)
-		const idle, duration = 30 * time.Minute, 2 * time.Hour
-
-		for id, want := range map[sid.ID]db.GetIdleSessionRow{
-			fresh: {UserDict: []byte(`{"n": 1}`)},
-			used:  {UserDict: []byte(`{"n": 2}`), Extend: true},
-		} {
-			got, err := q.GetIdleSession(ctx, db.GetIdleSessionParams{SessionID: id, Duration: duration, ExtendBelow: idle})
-			if err != nil || string(got.UserDict) != string(want.UserDict) || got.Extend != want.Extend {
-				t.Errorf("GetIdleSession = %s, %v, %v; want %s, %v", got.UserDict, got.Extend, err, want.UserDict, want.Extend)
-			}
-		}
-		rows, err := q.GetIdleSessions(ctx, db.GetIdleSessionsParams{
-			SessionIDs: sid.IDs{used, expired, fresh}, Duration: duration, ExtendBelow: idle,
-		})
-		if err != nil || len(rows) != 2 || rows[0].SessionID.Compare(rows[1].SessionID) >= 0 {
-			t.Fatalf("GetIdleSessions = %v, %v; want two in order", rows, err)
-		}
-		for _, row := range rows {
-			if row.Extend != (row.SessionID == used) {
-				t.Errorf("GetIdleSessions: extend is %v", row.Extend)
-			}
-		}
-		for _, step := range []struct {
-			id   sid.ID
-			want int64
-		}{{used, 1}, {used, 0}, {fresh, 0}, {expired, 0}, {sid.New(), 0}} {
-			n, err := q.ExtendSession(ctx, db.ExtendSessionParams{
-				SessionID: step.id, IdleTimeout: idle, Duration: duration, ExtendBelow: idle * 3 / 4,
-			})
-			if err != nil || n != step.want {
-				t.Errorf("ExtendSession = %d, %v; want %d", n, err, step.want)
-			}
-		}
-	})
-}
-
-func TestUserQueries(t *testing.T) {
-	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
-		ctx := t.Context()
-		user := "cnxuser:O'Neil\\" + sid.New().String()
-		other := insert(t, q, `{"user_id": "`+sid.New().String()+`"}`)
-		nobody := insert(t, q, `{"user_id": null}`)
-		escaped := `{"user_id": "cnxuser:O'Neil\\` + user[len(`cnxuser:O'Neil\`):] + `"}`
-		oldest, middle, newest := insert(t, q, escaped), insert(t, q, escaped), insert(t, q, escaped)
-
-		sessions, err := q.ListUserSessions(ctx, user)
-		if err != nil || len(sessions) != 3 {
-			t.Fatalf("ListUserSessions = %v, %v; want 3", sessions, err)
-		}
-		for i, want := range []sid.ID{newest, middle, oldest} {
-			if sessions[i].SessionID != want || sessions[i].EndUTC.Sub(sessions[i].StartUTC) != time.Hour {
-				t.Errorf("session %d of the list is %v; want %v, an hour long", i, sessions[i], want)
-			}
-		}
-
-		n, err := q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{UserID: user, ExceptSessionIDs: sid.IDs{middle, other}})
-		if err != nil || n != 2 {
-			t.Errorf("DeleteUserSessions but one = %d, %v; want 2", n, err)
-		}
-		has := func(except ...sid.ID) bool {
-			t.Helper()
-			has, err := q.HasUserSessions(ctx, db.HasUserSessionsParams{UserID: user, ExceptSessionIDs: except})
-			if err != nil {
-				t.Error(err)
-			}
-			return has
-		}
-		if has(middle) || !has() {
-			t.Errorf("HasUserSessions beside the one left = %v, with it = %v; want false and true", has(middle), has())
-		}
-		n, err = q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{UserID: user})
-		if err != nil || n != 1 {
-			t.Errorf("DeleteUserSessions with a nil exception = %d, %v; want 1", n, err)
-		}
-		if has() {
-			t.Error("HasUserSessions = true after all are deleted")
-		}
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return q.WithTx(tx).LockSessions(ctx) })
-		if err != nil {
-			t.Errorf("LockSessions: %v", err)
-		}
-		wantDict(t, q, nobody, `{"user_id": null}`)
-		if _, err := q.GetSession(ctx, other); err != nil {
-			t.Errorf("another user's session: %v", err)
-		}
-	})
-}
-
-// TestMaintenanceQueriesWholeTable needs a table to itself.
-func TestMaintenanceQueriesWholeTable(t *testing.T) {
-	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
-		ctx := t.Context()
-		insertExpired(t, q, pool)
-		insert(t, q, `{}`)
-		insert(t, q, `{}`)
-
-		stats, err := q.GetSessionStats(ctx)
-		if err != nil || stats.Live != 2 || stats.Expired != 3 || stats.OldestExpired.Round(time.Hour) != 72*time.Hour {
-			t.Errorf("GetSessionStats = %+v, %v; want 2 live, 3 expired, 72h", stats, err)
-		}
-		wantPurged(t, q.DeleteExpiredSessionsUnlocked)
-		if err := q.ReindexSessions(ctx); err != nil {
-			t.Error(err)
-		}
-		n, err := q.DeleteAllSessions(ctx)
-		if err != nil || n != 2 {
-			t.Errorf("DeleteAllSessions = %d, %v; want 2", n, err)
-		}
-		stats, err = q.GetSessionStats(ctx)
-		if err != nil || stats != (db.GetSessionStatsRow{}) {
-			t.Errorf("GetSessionStats of an empty table = %+v, %v; want zeros", stats, err)
-		}
-	})
-}
-
-// TestDeleteExpiredSessionsWholeTableUndistributed locks rows by a condition that
-// is not their key: a distributed table refuses.
-func TestDeleteExpiredSessionsWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
-		insertExpired(t, q, pool)
-		live := insert(t, q, `{}`)
-		wantPurged(t, q.DeleteExpiredSessions)
-		wantDict(t, q, live, `{}`)
-	})
-}
-
-// insertExpired inserts three sessions that ended 3, 2 and 1 days ago.
-func insertExpired(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
-	t.Helper()
-	for _, days := range []int{3, 2, 1} {
-		shift(t, pool, insert(t, q, `{}`), -time.Duration(days)*24*time.Hour-time.Hour)
-	}
-}
-
-// wantPurged has them deleted, two at a time.
-func wantPurged(t *testing.T, deleteExpired func(context.Context, int32) (int64, error)) {
-	t.Helper()
-	for _, want := range []int64{2, 1, 0} {
-		n, err := deleteExpired(t.Context(), 2)
-		if err != nil || n != want {
-			t.Errorf("expired sessions deleted: %d, %v; want %d", n, err, want)
-		}
-	}
-}
-
-// shift moves both times of a session.
-func shift(t *testing.T, pool *pgxpool.Pool, id sid.ID, by time.Duration) {
-	t.Helper()
-	_, err := pool.Exec(context.Background(), `
-		UPDATE session_cache
-		SET session_startutc = (session_startutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC',
-		    session_endutc = (session_endutc AT TIME ZONE 'UTC' + $1::interval) AT TIME ZONE 'UTC'
-		WHERE sessionid = $2`, by, id)
+	tx, err := begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	do(tx)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// one is the number of rows of a query that returns at most one.
+func one(err error) (int64, error) {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	return 1, err
+}
+
+// TestInstantsWholeTableOneClock runs the queries at the very instants at which
+// sessions begin and end. A session is live at both.
+func TestInstantsWholeTableOneClock(t *testing.T) {
+	t.Parallel()
+	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
+		ctx := t.Context()
+		const dict = `{"user_id": "u"}`
+		plain, user, visitor := insert(t, q, dict), issue(t, q, dict), issue(t, q, dict, true)
+		for _, instant := range []struct {
+			name        string
+			begun, left int64 // microseconds since the start and until the end
+		}{
+			{"a microsecond before the start", -1, hour},
+			{"the start", 0, hour},
+			{"in between", 1_234_567, 7_654_321},
+			{"the end", hour, 0},
+			{"a microsecond after the end", hour, -1},
+		} {
+			undone(t, pool.Begin, func(tx pgx.Tx) {
+				tx = oneClock{tx}
+				var now int64
+				err := tx.QueryRow(ctx, "SELECT (extract(epoch FROM now()) * 1000000)::bigint").Scan(&now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := tx.Exec(ctx, `
+					UPDATE session_cache
+					SET session_startutc = now() - $1::bigint * interval '1 microsecond',
+					    session_endutc = now() + $2::bigint * interval '1 microsecond',
+					    session_deadlineutc = now() + $2::bigint * interval '1 microsecond',
+					    authenticatedutc = CASE WHEN authenticatedutc IS NOT NULL THEN now() - $1::bigint * interval '1 microsecond' END`,
+					instant.begun, instant.left); err != nil {
+					t.Fatal(err)
+				}
+				rowsIf := func(does bool, rows int64) int64 {
+					if does {
+						return rows
+					}
+					return 0
+				}
+				begun, ended := instant.begun >= 0, instant.left < 0
+				live := rowsIf(begun && !ended, 1)
+				want := func(query string, rows int64, do func(q *db.Queries) (int64, error)) {
+					t.Helper()
+					undone(t, tx.Begin, func(savepoint pgx.Tx) {
+						t.Helper()
+						got, err := do(db.New(savepoint))
+						wantRows(t, instant.name+": "+query, rows)(got, err)
+					})
+				}
+
+				rows, err := db.New(tx).GetSessions(ctx, db.GetSessionsParams{SessionIDs: sid.IDs{plain, user, visitor}, Audience: audience})
+				if err != nil || int64(len(rows)) != rowsIf(begun, 3) {
+					t.Errorf("%s: GetSessions = %d rows, %v", instant.name, len(rows), err)
+				}
+				for _, row := range rows {
+					if row.Created != now-instant.begun || row.Expires != now+instant.left || row.Deadline != row.Expires || row.TTL != instant.left {
+						t.Errorf("%s: GetSessions has %+v at %d", instant.name, row, now)
+					}
+					got, err := db.New(tx).GetSession(ctx, db.GetSessionParams{SessionID: row.SessionID, Audience: audience})
+					if err != nil || !reflect.DeepEqual(got, db.GetSessionRow(row)) {
+						t.Errorf("%s: GetSession = %+v, %v; want %+v", instant.name, got, err, row)
+					}
+				}
+				want("GetSession", rowsIf(begun, 1), func(q *db.Queries) (int64, error) {
+					_, err := q.GetSession(ctx, db.GetSessionParams{SessionID: plain, Audience: audience})
+					return one(err)
+				})
+				for id, key := range map[sid.ID][]byte{plain: nil, user: secret("a")} {
+					want("LockSession", live, func(q *db.Queries) (int64, error) {
+						_, err := q.LockSession(ctx, db.LockSessionParams{SessionID: id, Audience: audience, Secret: key})
+						return one(err)
+					})
+					want("UpdateSession", rowsIf(!ended, 1), func(q *db.Queries) (int64, error) {
+						_, err := q.UpdateSession(ctx, db.UpdateSessionParams{SessionID: id, Audience: audience, Secret: key, UserDict: dict})
+						return one(err)
+					})
+				}
+				want("RenewSession", live, func(q *db.Queries) (int64, error) {
+					return q.RenewSession(ctx, db.RenewSessionParams{Handle: user, Audience: audience, Secret: secret("a"), NewSecret: secret("b")})
+				})
+				want("ReauthenticateSession", live, func(q *db.Queries) (int64, error) {
+					return q.ReauthenticateSession(ctx, db.ReauthenticateSessionParams{
+						Handle: user, Audience: audience, Secret: secret("a"), NewSecret: secret("b"),
+					})
+				})
+				want("RetireSession", live, func(q *db.Queries) (int64, error) {
+					return q.RetireSession(ctx, db.RetireSessionParams{
+						Handle: visitor, Audience: audience, Secret: secret("a"), NewSecret: secret("b"), Grace: minute,
+					})
+				})
+				want("ListUserSessions", live, func(q *db.Queries) (int64, error) {
+					list, err := q.ListUserSessions(ctx, db.ListUserSessionsParams{Audience: audience, UserID: "u"})
+					for _, row := range list {
+						if row.TTL != instant.left || row.Created != now-instant.begun || row.Authenticated != row.Created || row.Expires != now+instant.left {
+							t.Errorf("%s: ListUserSessions has %+v at %d", instant.name, row, now)
+						}
+					}
+					return int64(len(list)), err
+				})
+				want("DeleteOldestUserSessions", rowsIf(!ended, 1), func(q *db.Queries) (int64, error) {
+					return q.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{Audience: audience, UserID: "u", Newest: sid.New()})
+				})
+				want("DeleteExpiredSessions", rowsIf(ended, 3), func(q *db.Queries) (int64, error) { return q.DeleteExpiredSessions(ctx, 10) })
+				want("DeleteExpiredSessionsUnlocked", rowsIf(ended, 3), func(q *db.Queries) (int64, error) {
+					return q.DeleteExpiredSessionsUnlocked(ctx, 10)
+				})
+				want("GetOldestExpired", rowsIf(ended, 1), func(q *db.Queries) (int64, error) { return q.GetOldestExpired(ctx) })
+				stats, err := db.New(tx).GetSessionStats(ctx)
+				if err != nil || stats.Live != rowsIf(!ended, 3) || stats.Expired != rowsIf(ended, 3) || stats.OldestExpired != rowsIf(ended, 1) {
+					t.Errorf("%s: GetSessionStats = %+v, %v", instant.name, stats, err)
+				}
+			})
+		}
+	})
+}
+
+// TestGraceOneClock revokes a session by its superseded secret at the last instant of
+// the grace, and after it.
+func TestGraceOneClock(t *testing.T) {
+	t.Parallel()
+	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
+		ctx := t.Context()
+		for name, test := range map[string]struct {
+			age             int64 // of the renewal, in microseconds
+			reauthenticated bool
+			want            int64
+		}{
+			"within":                         {minute - 1, true, 1},
+			"at its end":                     {minute, true, 1},
+			"after it":                       {minute + 1, true, 0},
+			"after it, not re-authenticated": {minute + 1, false, 1},
+		} {
+			handle := issue(t, q, `{}`)
+			undone(t, pool.Begin, func(tx pgx.Tx) {
+				tx = oneClock{tx}
+				q := db.New(tx)
+				wantRows(t, "RenewSession", 1)(q.RenewSession(ctx, db.RenewSessionParams{
+					Handle: handle, Audience: audience, Secret: secret("a"), NewSecret: secret("b"),
+				}))
+				if _, err := tx.Exec(ctx, `
+					UPDATE session_cache
+					SET supersededutc = now() - $1::bigint * interval '1 microsecond',
+					    authenticatedutc = CASE WHEN $2::boolean THEN now() - $1::bigint * interval '1 microsecond' ELSE session_startutc END
+					WHERE sessionid = $3::text::uuid`, test.age, test.reauthenticated, handle.String()); err != nil {
+					t.Fatal(err)
+				}
+				row, err := q.GetSession(ctx, db.GetSessionParams{SessionID: handle, Audience: audience})
+				if err != nil || row.SupersededAge != test.age {
+					t.Errorf("%s: superseded %d microseconds ago, %v; want %d", name, row.SupersededAge, err, test.age)
+				}
+				wantRows(t, "RevokeSession, "+name, test.want)(q.RevokeSession(ctx, db.RevokeSessionParams{
+					Handle: handle, Audience: audience, Secret: secret("a"), Grace: minute,
+				}))
+			})
+		}
+	})
+}
+
+// TestResultsHaveNoStyle looks at the types of what queries return: of a timestamptz, an
+// interval and a bytea a server prints what its settings say.
+func TestResultsHaveNoStyle(t *testing.T) {
+	t.Parallel()
+	plain := map[reflect.Type]bool{
+		reflect.TypeFor[bool](): true, reflect.TypeFor[int64](): true, reflect.TypeFor[string](): true, reflect.TypeFor[sid.ID](): true,
+	}
+	queries := reflect.TypeFor[*db.Queries]()
+	for method := range queries.Methods() {
+		if method.Type.NumOut() < 2 {
+			continue // an error alone, or WithTx
+		}
+		result := method.Type.Out(0)
+		if result.Kind() == reflect.Slice {
+			result = result.Elem()
+		}
+		if result.Kind() != reflect.Struct {
+			if !plain[result] {
+				t.Errorf("%s returns a %s", method.Name, result)
+			}
+			continue
+		}
+		for field := range result.Fields() {
+			if !plain[field.Type] && field.Name != "UserDict" {
+				t.Errorf("%s returns %s, a %s", method.Name, field.Name, field.Type)
+			}
+		}
 	}
 }

@@ -1,100 +1,157 @@
 -- name: DeleteSession :execrows
--- DeleteSession ends a session, live or expired. It returns 1, or 0 when there
--- was none.
+-- DeleteSession ends a plain session, live or expired. It returns 1, or 0 when
+-- there was none.
 DELETE FROM session_cache
-WHERE sessionid = @sessionid;
+WHERE sessionid = @sessionid
+  AND audience = @audience
+  AND secret IS NULL;
 
--- name: DeleteSessions :execrows
--- DeleteSessions ends several sessions, live or expired, and returns how many
--- there were.
-DELETE FROM session_cache
-WHERE sessionid = ANY (@sessionids::_uuid);
+-- name: ExtendSession :execrows
+-- ExtendSession extends a live session to its idle timeout from now, but never
+-- past its deadline. A NULL secret means a plain session. It returns 1, or 0 when
+-- the session is absent, expired or under another secret, when three quarters of its
+-- timeout are left, or when somebody else holds the row: a lookup waits for nobody,
+-- and of several who call it at once, one writes. (The sum goes through UTC because
+-- adding to a timestamptz asks the session's time zone, which a distributed table
+-- refuses to do with a column.)
+UPDATE session_cache
+SET session_endutc = least(
+    session_deadlineutc,
+    (statement_timestamp() AT TIME ZONE 'UTC' + session_idle * interval '1 microsecond') AT TIME ZONE 'UTC'
+)
+WHERE session_cache.sessionid = @sessionid
+  AND session_cache.sessionid = ANY (ARRAY(
+      SELECT used.sessionid
+      FROM session_cache AS used
+      WHERE used.sessionid = @sessionid
+        AND used.audience = @audience
+        AND used.secret IS NOT DISTINCT FROM sqlc.narg('secret')::bytea
+        AND statement_timestamp() BETWEEN used.session_startutc AND used.session_endutc
+        AND used.session_endutc < used.session_deadlineutc
+        AND date_part('epoch', used.session_endutc - statement_timestamp()) * 1000000 < used.session_idle * 0.75
+      FOR UPDATE SKIP LOCKED
+  ));
 
 -- name: GetSession :one
--- GetSession returns the user of a live session, and pgx.ErrNoRows when the
--- session is absent or expired.
-SELECT userdict
+-- GetSession returns a session of either kind that has begun, an expired one,
+-- too. Whoever asked for it compares the secret and looks whether it has expired.
+-- Times are microseconds since 1970 and durations microseconds, because a server
+-- prints a timestamptz and an interval in the style of its settings. Extend tells
+-- whether it is time for ExtendSession: less than three quarters of the idle
+-- timeout are left, and the deadline is not what ends the session.
+SELECT
+    sessionid,
+    userdict,
+    coalesce(user_id, '')::text AS user_id,
+    coalesce(encode(secret, 'hex'), '')::text AS secret,
+    coalesce(encode(superseded, 'hex'), '')::text AS superseded,
+    coalesce(date_part('epoch', statement_timestamp() - supersededutc) * 1000000, 0)::bigint AS superseded_age,
+    coalesce(date_part('epoch', authenticatedutc) * 1000000, 0)::bigint AS authenticated,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline,
+    (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint AS ttl,
+    coalesce(
+        session_endutc < session_deadlineutc
+        AND date_part('epoch', session_endutc - statement_timestamp()) * 1000000 < session_idle * 0.75,
+        false
+    )::bool AS extend
 FROM session_cache
 WHERE sessionid = @sessionid
-  AND now() BETWEEN session_startutc AND session_endutc;
-
--- name: GetSessionTimes :one
--- GetSessionTimes returns what is stored of a session beside its user, of an
--- expired one too: who it belongs to, its two times, how much of it is left, and
--- whether it is live. It returns pgx.ErrNoRows when the session is absent.
-SELECT
-    user_id,
-    session_startutc,
-    session_endutc,
-    (session_endutc - now())::interval AS time_left,
-    (now() BETWEEN session_startutc AND session_endutc)::bool AS live
-FROM session_cache
-WHERE sessionid = @sessionid;
+  AND audience = @audience
+  AND session_startutc <= statement_timestamp();
 
 -- name: GetSessions :many
--- GetSessions returns the live ones among several sessions, each once, in
+-- GetSessions is GetSession for several sessions. It returns each once, in
 -- ascending order of their ids. (The LIMIT leaves nobody out. It has the planner
 -- keep one plan for any number of ids, a walk along the index: without it the
 -- server plans every small batch anew, which takes longer than running it.)
-SELECT sessionid, userdict
+SELECT
+    sessionid,
+    userdict,
+    coalesce(user_id, '')::text AS user_id,
+    coalesce(encode(secret, 'hex'), '')::text AS secret,
+    coalesce(encode(superseded, 'hex'), '')::text AS superseded,
+    coalesce(date_part('epoch', statement_timestamp() - supersededutc) * 1000000, 0)::bigint AS superseded_age,
+    coalesce(date_part('epoch', authenticatedutc) * 1000000, 0)::bigint AS authenticated,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline,
+    (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint AS ttl,
+    coalesce(
+        session_endutc < session_deadlineutc
+        AND date_part('epoch', session_endutc - statement_timestamp()) * 1000000 < session_idle * 0.75,
+        false
+    )::bool AS extend
 FROM session_cache
 WHERE sessionid = ANY (@sessionids::_uuid)
-  AND now() BETWEEN session_startutc AND session_endutc
+  AND audience = @audience
+  AND session_startutc <= statement_timestamp()
 ORDER BY sessionid
 LIMIT cardinality(@sessionids::_uuid);
 
 -- name: InsertSession :execrows
--- InsertSession stores a session that begins now. It returns 1, or 0 when the
--- id exists already, live or expired: then nothing has changed, and a
--- transaction around it goes on.
-INSERT INTO session_cache (sessionid, userdict, session_endutc)
-VALUES (@sessionid, @userdict::json, now() + @duration::interval)
-ON CONFLICT DO NOTHING;
+-- InsertSession stores a plain session that begins now and ends after ttl; with an
+-- idle timeout, use extends it until it has lived for lifetime. All three are
+-- microseconds, and a NULL idle is no timeout. It returns 1, or 0 when the id exists
+-- already, live or expired: then nothing has changed, and a transaction around it
+-- goes on.
+INSERT INTO session_cache (
+    sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
+)
+VALUES (
+    @sessionid,
+    @audience,
+    @userdict::json,
+    statement_timestamp(),
+    statement_timestamp() + interval '1 microsecond' * @ttl::bigint,
+    statement_timestamp() + interval '1 microsecond' * @lifetime::bigint,
+    sqlc.narg('idle')::bigint
+)
+ON CONFLICT (sessionid) DO NOTHING;
 
 -- name: InsertSessions :many
--- InsertSessions stores several sessions that begin now, userdicts[i] under
--- sessionids[i], and returns the ids it stored. An id it leaves out exists
--- already, live or expired, or came twice. Callers who run at once must all
--- pass their ids in ascending order, or they may deadlock.
-INSERT INTO session_cache (sessionid, userdict, session_endutc)
-SELECT unnest(@sessionids::_uuid), unnest(@userdicts::json[]), now() + @duration::interval
-ON CONFLICT DO NOTHING
+-- InsertSessions stores several plain sessions, userdicts[i] under sessionids[i],
+-- and returns the ids it stored. An id it leaves out exists already, live or
+-- expired, or came twice. Callers who run at once must all pass their ids in
+-- ascending order, or they may deadlock.
+INSERT INTO session_cache (
+    sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
+)
+SELECT
+    unnest(@sessionids::_uuid),
+    @audience::text,
+    unnest(@userdicts::json[]),
+    statement_timestamp(),
+    statement_timestamp() + interval '1 microsecond' * @ttl::bigint,
+    statement_timestamp() + interval '1 microsecond' * @lifetime::bigint,
+    sqlc.narg('idle')::bigint
+ON CONFLICT (sessionid) DO NOTHING
 RETURNING sessionid;
 
 -- name: LockSession :one
 -- LockSession returns the user of a live session and keeps the session from
--- being changed or ended until the transaction is over. It returns
--- pgx.ErrNoRows when the session is absent or expired.
-SELECT userdict
+-- being changed or ended until the transaction is over. A NULL secret means a
+-- plain session. It returns pgx.ErrNoRows when the session is absent, expired or
+-- under another secret.
+SELECT userdict, coalesce(user_id, '')::text AS user_id
 FROM session_cache
 WHERE sessionid = @sessionid
-  AND now() BETWEEN session_startutc AND session_endutc
+  AND audience = @audience
+  AND secret IS NOT DISTINCT FROM sqlc.narg('secret')::bytea
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
 FOR UPDATE;
 
--- name: RotateSession :one
--- RotateSession moves a live session to a new id, which it returns; its times
--- stay. It returns pgx.ErrNoRows when the old id is absent or expired, or the new
--- one exists already: then a live session under the old id has ended all the
--- same. (Only RETURNING tells: a distributed table counts rows that ON CONFLICT
--- has left out.)
-WITH old AS (
-    DELETE FROM session_cache
-    WHERE session_cache.sessionid = @old_sessionid
-      AND now() BETWEEN session_cache.session_startutc AND session_cache.session_endutc
-    RETURNING session_cache.userdict, session_cache.session_startutc, session_cache.session_endutc
-)
-INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
-SELECT @new_sessionid::uuid, old.userdict, old.session_startutc, old.session_endutc
-FROM old
-ON CONFLICT DO NOTHING
-RETURNING sessionid;
-
--- name: UpdateSession :execrows
--- UpdateSession replaces the user of a session that has not ended; its times stay.
--- It returns 1, or 0 when the session is absent or expired. (Whether it has begun
--- is left to LockSession: on Citus now() is here when the transaction began, there
--- a little later, and a session may have begun in between.)
+-- name: UpdateSession :one
+-- UpdateSession replaces the user of a session that has not ended, and returns
+-- the new user's id; the session's times stay. A NULL secret means a plain session.
+-- It returns pgx.ErrNoRows when the session is absent, expired or under another
+-- secret. (Whether it has begun is left to LockSession: the nodes of a distributed
+-- table have clocks of their own.)
 UPDATE session_cache
 SET userdict = @userdict::json
 WHERE sessionid = @sessionid
-  AND session_endutc >= now();
+  AND audience = @audience
+  AND secret IS NOT DISTINCT FROM sqlc.narg('secret')::bytea
+  AND session_endutc >= statement_timestamp()
+RETURNING coalesce(user_id, '')::text AS user_id;

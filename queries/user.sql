@@ -1,39 +1,54 @@
--- name: DeleteUserSessions :execrows
--- DeleteUserSessions ends all sessions of a user, live or expired, but the ones
--- excepted, and returns how many there were.
+-- name: DeleteOldestUserSessions :execrows
+-- DeleteOldestUserSessions ends the oldest live sessions of a user so that the
+-- newest and keep others are left. Plain and anonymous sessions do not count.
 DELETE FROM session_cache
-WHERE user_id = @user_id::text
-  AND sessionid <> ALL (@except_sessionids::_uuid);
+WHERE session_cache.audience = @audience
+  AND session_cache.user_id = @user_id::text
+  AND session_cache.sessionid IN (
+      SELECT oldest.sessionid
+      FROM session_cache AS oldest
+      WHERE oldest.audience = @audience
+        AND oldest.user_id = @user_id::text
+        AND oldest.authenticatedutc IS NOT NULL
+        AND oldest.session_endutc >= statement_timestamp()
+        AND oldest.sessionid <> @newest::uuid
+      ORDER BY oldest.session_startutc DESC, oldest.sessionid
+      OFFSET @keep::bigint
+  );
 
--- name: HasUserSessions :one
--- HasUserSessions tells whether a user has sessions, live or expired, beside
--- the ones excepted.
-SELECT EXISTS (
-    SELECT 1
-    FROM session_cache
-    WHERE user_id = @user_id::text
-      AND sessionid <> ALL (@except_sessionids::_uuid)
-);
+-- name: DeleteUserSessions :execrows
+-- DeleteUserSessions ends all sessions of a user, of every kind, live or expired,
+-- but the ones excepted, and returns how many there were. A session that is being
+-- renewed at that moment ends as well; one that is being issued does not.
+DELETE FROM session_cache
+WHERE audience = @audience
+  AND user_id = @user_id::text
+  AND sessionid <> ALL (@except_handles::_uuid);
 
--- name: IsDistributed :one
--- IsDistributed tells whether Citus is at work here. A statement that spans shards
--- then sees each of them at a moment of its own.
-SELECT EXISTS (
-    SELECT 1
-    FROM pg_catalog.pg_extension
-    WHERE extname = 'citus'
-);
+-- name: GetIsolation :one
+-- GetIsolation returns the isolation level of the transaction.
+SELECT current_setting('transaction_isolation')::text AS isolation;
 
 -- name: ListUserSessions :many
--- ListUserSessions returns the live sessions of a user, newest first, and how
--- much of each is left.
-SELECT sessionid, session_startutc, session_endutc, (session_endutc - now())::interval AS time_left
+-- ListUserSessions returns the live sessions of a user, newest first. Plain and
+-- anonymous sessions are not among them. Times are microseconds since 1970 and
+-- durations microseconds.
+SELECT
+    sessionid,
+    userdict,
+    (date_part('epoch', authenticatedutc) * 1000000)::bigint AS authenticated,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline,
+    (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint AS ttl
 FROM session_cache
-WHERE user_id = @user_id::text
-  AND now() BETWEEN session_startutc AND session_endutc
+WHERE audience = @audience
+  AND user_id = @user_id::text
+  AND authenticatedutc IS NOT NULL
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
 ORDER BY session_startutc DESC, sessionid;
 
--- name: LockSessions :exec
--- LockSessions keeps everybody from storing, changing and ending sessions until
--- the transaction is over, once those who are at it have finished. Lookups go on.
-LOCK TABLE session_cache IN SHARE ROW EXCLUSIVE MODE;
+-- name: LockUser :exec
+-- LockUser has everybody else who calls it for the same user wait until the
+-- transaction is over.
+SELECT pg_advisory_xact_lock(hashtextextended('session_cache ' || @audience::text || ' ' || @user_id::text, 0));

@@ -1,7 +1,43 @@
 -- +goose Up
 
--- The table as the Python module rhaptos2 created it. IF NOT EXISTS adopts an
--- existing installation in place: its rows are typed by the next migration.
+-- A table of this name is adopted in place if it is the one that the Python module
+-- rhaptos2 created. Any other is somebody else's: it stays as it is.
+-- +goose StatementBegin
+DO $$
+DECLARE
+    existing regclass := to_regclass('session_cache');
+    columns  text;
+    keys     text;
+BEGIN
+    IF existing IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT string_agg(format('%s %s', attname, format_type(atttypid, NULL)), ', ' ORDER BY attname)
+    INTO columns
+    FROM pg_attribute
+    WHERE attrelid = existing AND attnum > 0 AND NOT attisdropped;
+    IF replace(columns, ' text', ' character varying') IS DISTINCT FROM
+        'session_endutc timestamp with time zone, session_startutc timestamp with time zone, '
+        'sessionid character varying, userdict character varying'
+    THEN
+        RAISE EXCEPTION 'the existing table % is not a session table of rhaptos2: it is left as it is', existing
+            USING DETAIL = format('Its columns are: %s.', columns),
+            HINT = 'Expected: sessionid and userdict of type varchar or text, session_startutc and session_endutc '
+                'of type timestamp with time zone, and no others. Rename the table, or migrate another schema.';
+    END IF;
+    SELECT string_agg(attname, ', ')
+    INTO keys
+    FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey)
+    WHERE indrelid = existing AND indisprimary;
+    IF keys IS DISTINCT FROM 'sessionid' THEN
+        RAISE EXCEPTION 'the existing table % has no primary key on sessionid: it is left as it is', existing
+            USING DETAIL = 'One id may so have several sessions, of different users.',
+            HINT = 'Delete the ids that are there twice, then: ALTER TABLE session_cache ADD PRIMARY KEY (sessionid).';
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+
 CREATE TABLE IF NOT EXISTS session_cache (
     sessionid        varchar PRIMARY KEY,
     userdict         varchar,

@@ -48,24 +48,56 @@ END
 $$;
 -- +goose StatementEnd
 
+-- Added first, so that the rewrite below can fill it.
+ALTER TABLE session_cache ADD COLUMN session_deadlineutc timestamptz;
+
+-- A session of before is a plain one without an idle timeout: its end is its
+-- deadline.
 ALTER TABLE session_cache
     ALTER COLUMN sessionid TYPE uuid USING sessionid::uuid,
     ALTER COLUMN userdict TYPE json USING userdict::json,
     ALTER COLUMN userdict SET NOT NULL,
-    ALTER COLUMN session_startutc SET DEFAULT now(),
     ALTER COLUMN session_startutc SET NOT NULL,
     ALTER COLUMN session_endutc SET NOT NULL,
-    ADD COLUMN user_id text GENERATED ALWAYS AS (userdict ->> 'user_id') STORED,
+    ALTER COLUMN session_deadlineutc TYPE timestamptz USING session_endutc,
+    ALTER COLUMN session_deadlineutc SET NOT NULL,
+    ADD COLUMN session_idle bigint,
+    -- Collation C, here and below: an upgrade of the system's C library changes
+    -- the order of the others, and breaks the indexes that are built in it.
+    ADD COLUMN audience text COLLATE "C" NOT NULL DEFAULT '',
+    ADD COLUMN secret bytea,
+    ADD COLUMN superseded bytea,
+    ADD COLUMN supersededutc timestamptz,
+    ADD COLUMN authenticatedutc timestamptz,
+    ADD COLUMN user_id text COLLATE "C" GENERATED ALWAYS AS (userdict ->> 'user_id') STORED,
     ADD CONSTRAINT session_cache_ends_after_start CHECK (session_endutc > session_startutc),
-    ADD CONSTRAINT session_cache_times_are_finite CHECK (isfinite(session_startutc) AND isfinite(session_endutc));
+    ADD CONSTRAINT session_cache_ends_by_deadline CHECK (session_endutc <= session_deadlineutc),
+    ADD CONSTRAINT session_cache_times_are_finite CHECK (
+        isfinite(session_startutc) AND isfinite(session_deadlineutc)
+    ),
+    ADD CONSTRAINT session_cache_user_id_fits_index CHECK (octet_length(user_id) <= 2600),
+    ADD CONSTRAINT session_cache_idle_is_positive CHECK (session_idle > 0),
+    ADD CONSTRAINT session_cache_secrets_are_digests CHECK (
+        octet_length(secret) = 32 AND octet_length(superseded) = 32
+    ),
+    ADD CONSTRAINT session_cache_plain_has_no_token CHECK (
+        secret IS NOT NULL OR (superseded IS NULL AND authenticatedutc IS NULL)
+    ),
+    ADD CONSTRAINT session_cache_superseded_has_a_time CHECK (
+        (superseded IS NULL) = (supersededutc IS NULL)
+    );
 
 CREATE INDEX session_cache_session_endutc_idx ON session_cache (session_endutc);
 
 CREATE INDEX session_cache_user_id_idx ON session_cache (user_id) WHERE user_id IS NOT NULL;
 
 -- Every row dies within the hour: vacuum at two dead rows in a hundred, not at
--- twenty, without pausing, and count inserts the same way.
+-- twenty, without pausing, and count inserts the same way. The room left in each
+-- page is for the new versions of rows that are renewed: then no index grows (a
+-- HOT update). No index may name secret, superseded or authenticatedutc, not even
+-- in a predicate, or that ends.
 ALTER TABLE session_cache SET (
+    fillfactor = 85,
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_insert_scale_factor = 0.02,
     autovacuum_analyze_scale_factor = 0.02,
@@ -73,38 +105,68 @@ ALTER TABLE session_cache SET (
 );
 
 COMMENT ON TABLE session_cache IS
-    'A login: who it belongs to and for how long. It is live while now() is between its two times, both included.';
+    'A login: who it belongs to and for how long. It is live from its start to its end, both included, by the time of the statement.';
 COMMENT ON COLUMN session_cache.sessionid IS
-    'The session''s id, made by the application and used once.';
+    'Which session. It is the key to a plain session, and opens nothing of a session with a token.';
 COMMENT ON COLUMN session_cache.userdict IS
     'The user as a JSON document, kept as the text it came in.';
 COMMENT ON COLUMN session_cache.session_startutc IS
     'The first instant at which the session is live, by the database''s clock.';
 COMMENT ON COLUMN session_cache.session_endutc IS
-    'The last instant at which the session is live, by the database''s clock.';
+    'The last instant at which the session is live, by the database''s clock. Use extends it, where there is an idle timeout.';
+COMMENT ON COLUMN session_cache.session_deadlineutc IS
+    'The latest instant that the end can be extended to.';
+COMMENT ON COLUMN session_cache.session_idle IS
+    'The idle timeout in microseconds; NULL when there is none.';
+COMMENT ON COLUMN session_cache.audience IS
+    'The application that the session belongs to; empty for one that has the table to itself.';
+COMMENT ON COLUMN session_cache.secret IS
+    'The SHA-256 digest of the token that opens the session; NULL for a plain session, which its id opens.';
+COMMENT ON COLUMN session_cache.superseded IS
+    'The digest of the token before the last renewal, which opens nothing any more.';
+COMMENT ON COLUMN session_cache.supersededutc IS
+    'The time of the last renewal.';
+COMMENT ON COLUMN session_cache.authenticatedutc IS
+    'When the user last proved who they are; NULL for an anonymous visitor and for a plain session.';
 COMMENT ON COLUMN session_cache.user_id IS
     'The user''s id, read from userdict; NULL when it has none.';
 
 -- +goose Down
 
--- Brings back the untyped columns with every row in them. It cannot bring back
--- the rows that Up dropped, nor the upper case of an id.
+-- Brings back the untyped columns with every plain session in them. It cannot
+-- bring back the rows that Up dropped, nor the upper case of an id, and it ends
+-- every session with a token: without the column secret its id would be its key.
+DELETE FROM session_cache WHERE secret IS NOT NULL;
+
 DROP INDEX session_cache_user_id_idx;
 
 DROP INDEX session_cache_session_endutc_idx;
 
 ALTER TABLE session_cache
+    DROP CONSTRAINT session_cache_superseded_has_a_time,
+    DROP CONSTRAINT session_cache_plain_has_no_token,
+    DROP CONSTRAINT session_cache_secrets_are_digests,
+    DROP CONSTRAINT session_cache_idle_is_positive,
+    DROP CONSTRAINT session_cache_user_id_fits_index,
     DROP CONSTRAINT session_cache_times_are_finite,
+    DROP CONSTRAINT session_cache_ends_by_deadline,
     DROP CONSTRAINT session_cache_ends_after_start,
     DROP COLUMN user_id,
+    DROP COLUMN authenticatedutc,
+    DROP COLUMN supersededutc,
+    DROP COLUMN superseded,
+    DROP COLUMN secret,
+    DROP COLUMN audience,
+    DROP COLUMN session_idle,
+    DROP COLUMN session_deadlineutc,
     ALTER COLUMN session_endutc DROP NOT NULL,
     ALTER COLUMN session_startutc DROP NOT NULL,
-    ALTER COLUMN session_startutc DROP DEFAULT,
     ALTER COLUMN userdict DROP NOT NULL,
     ALTER COLUMN userdict TYPE varchar,
     ALTER COLUMN sessionid TYPE varchar;
 
 ALTER TABLE session_cache RESET (
+    fillfactor,
     autovacuum_vacuum_scale_factor,
     autovacuum_vacuum_insert_scale_factor,
     autovacuum_analyze_scale_factor,

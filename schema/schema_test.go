@@ -4,9 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,7 +37,7 @@ func setup(t *testing.T) (*pgxpool.Pool, *goose.Provider) {
 	pool := sessiontest.NewPool(t)
 	db := stdlib.OpenDBFromPool(pool)
 	t.Cleanup(func() { _ = db.Close() })
-	migrations, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS)
+	migrations, err := schema.NewProvider(db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func TestAdoptWholeTableUndistributed(t *testing.T) {
 		`'abcdef00-0000-0000-0000-000000000006', '42', now(), ` + hour,
 		`'abcdef00-0000-0000-0000-000000000007', '["an", "array"]', now(), ` + hour,
 		`'abcdef00-0000-0000-0000-000000000008', '{"escaped": "\\u0000 is no NUL"}', now(), '9999-12-31'`,
-		`'abcdef00-0000-0000-0000-000000000009', '{"large": "` + strings.Repeat("☃", 100_000) + `"}', now(), ` + hour,
+		`'abcdef00-0000-0000-0000-000000000009', '{"large": "` + strings.Repeat("é", 150_000) + `"}', now(), ` + hour,
 	}
 	bad := []string{
 		`'Dr. Evil', '{}', now(), ` + hour,
@@ -160,9 +161,18 @@ func TestAdoptWholeTableUndistributed(t *testing.T) {
 		}
 	}
 
+	// Its end is its deadline, and none has a token.
+	var odd int
+	err := pool.QueryRow(t.Context(), `
+		SELECT count(*) FROM session_cache
+		WHERE session_deadlineutc <> session_endutc OR audience <> '' OR secret IS NOT NULL OR session_idle IS NOT NULL`).Scan(&odd)
+	if err != nil || odd != 0 {
+		t.Errorf("%d legacy sessions are no plain ones, %v", odd, err)
+	}
+
 	// The user's id is a column now.
 	var n int
-	err := pool.QueryRow(t.Context(), `SELECT count(*) FROM session_cache WHERE user_id = 'cnxuser:1' OR user_id = '42'`).Scan(&n)
+	err = pool.QueryRow(t.Context(), `SELECT count(*) FROM session_cache WHERE user_id = 'cnxuser:1' OR user_id = '42'`).Scan(&n)
 	if err != nil || n != 32 {
 		t.Errorf("%d sessions have these user ids, %v; want 32", n, err)
 	}
@@ -194,31 +204,149 @@ func TestAdoptWholeTableUndistributed(t *testing.T) {
 func TestTyped(t *testing.T) {
 	t.Parallel()
 	pool := sessiontest.NewPool(t)
-	session := "'" + sid.New().String() + `', '{}', now(), now() + interval '1 hour'`
-	execute(t, pool, `INSERT INTO session_cache VALUES (`+session+`)`)
-	for refusal, values := range map[string]string{
-		"":                               `NULL, '{}', now(), now() + interval '1 hour'`, // of the key: Citus has words of its own for it
-		"session_cache_pkey":             session,
-		"session_cache_ends_after_start": `gen_random_uuid(), '{}', now(), now()`,
-		"session_cache_times_are_finite": `gen_random_uuid(), '{}', now(), 'infinity'`,
-		`"userdict"`:                     `gen_random_uuid(), NULL, now(), now() + interval '1 hour'`,
-		`"session_startutc"`:             `gen_random_uuid(), '{}', NULL, now() + interval '1 hour'`,
-		`"session_endutc"`:               `gen_random_uuid(), '{}', now(), NULL`,
-		"type json":                      `gen_random_uuid(), 'no JSON', now(), now() + interval '1 hour'`,
-		"type uuid":                      `'no UUID', '{}', now(), now() + interval '1 hour'`,
+	// A row that is right, but for the columns that a test gives other values.
+	insert := func(values map[string]string) error {
+		row := map[string]string{
+			"sessionid": "gen_random_uuid()", "userdict": "'{}'", "session_startutc": "now()",
+			"session_endutc": "now() + interval '1 hour'", "session_deadlineutc": "now() + interval '2 hours'",
+		}
+		maps.Copy(row, values)
+		columns := slices.Sorted(maps.Keys(row))
+		list := make([]string, len(columns))
+		for i, column := range columns {
+			list[i] = row[column]
+		}
+		_, err := pool.Exec(t.Context(), "INSERT INTO session_cache ("+strings.Join(columns, ", ")+") VALUES ("+strings.Join(list, ", ")+")")
+		return err
+	}
+	id := "'" + sid.New().String() + "'"
+	const digest = "sha256('a')"
+	for name, values := range map[string]map[string]string{
+		"plain":                {"sessionid": id},
+		"idle":                 {"session_idle": "1"},
+		"token":                {"secret": digest, "authenticatedutc": "now()"},
+		"renewed":              {"secret": digest, "superseded": digest, "supersededutc": "now()"},
+		"long user id":         {"userdict": `('{"user_id":"' || repeat('x', 2600) || '"}')::json`},
+		"ends at the deadline": {"session_endutc": "now() + interval '2 hours'"},
 	} {
-		_, err := pool.Exec(t.Context(), `INSERT INTO session_cache VALUES (`+values+`)`)
-		if err == nil || !strings.Contains(err.Error(), refusal) {
-			t.Errorf("inserting %s: %v; want it refused for %s", values, err, refusal)
+		if err := insert(values); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
-	id := sid.New().String()
+	for _, refused := range []struct {
+		says   string
+		values map[string]string
+	}{
+		{"", map[string]string{"sessionid": "NULL"}}, // Citus has words of its own for it
+		{"session_cache_pkey", map[string]string{"sessionid": id}},
+		{"session_cache_ends_after_start", map[string]string{"session_endutc": "now()"}},
+		{"session_cache_ends_by_deadline", map[string]string{"session_deadlineutc": "now()"}},
+		{"session_cache_times_are_finite", map[string]string{"session_deadlineutc": "'infinity'"}},
+		{"session_cache_times_are_finite", map[string]string{"session_startutc": "'-infinity'"}},
+		{"session_cache_user_id_fits_index", map[string]string{"userdict": `('{"user_id":"' || repeat('x', 2601) || '"}')::json`}},
+		{"session_cache_idle_is_positive", map[string]string{"session_idle": "0"}},
+		{"session_cache_secrets_are_digests", map[string]string{"secret": "'short'"}},
+		{"session_cache_secrets_are_digests", map[string]string{"secret": digest, "superseded": "'short'", "supersededutc": "now()"}},
+		{"session_cache_plain_has_no_token", map[string]string{"authenticatedutc": "now()"}},
+		{"session_cache_plain_has_no_token", map[string]string{"superseded": digest, "supersededutc": "now()"}},
+		{"session_cache_superseded_has_a_time", map[string]string{"secret": digest, "superseded": digest}},
+		{"session_cache_superseded_has_a_time", map[string]string{"secret": digest, "supersededutc": "now()"}},
+		{`"userdict"`, map[string]string{"userdict": "NULL"}},
+		{`"session_startutc"`, map[string]string{"session_startutc": "NULL"}},
+		{`"session_endutc"`, map[string]string{"session_endutc": "NULL"}},
+		{`"session_deadlineutc"`, map[string]string{"session_deadlineutc": "NULL"}},
+		{`"audience"`, map[string]string{"audience": "NULL"}},
+		{"type json", map[string]string{"userdict": "'no JSON'"}},
+		{"type uuid", map[string]string{"sessionid": "'no UUID'"}},
+	} {
+		if err := insert(refused.values); err == nil || !strings.Contains(err.Error(), refused.says) {
+			t.Errorf("inserting %s: %v; want it refused for %s", refused.values, err, refused.says)
+		}
+	}
+}
+
+// TestDownEndsTokensWholeTableUndistributed: without the column secret, the handle of a session with a token
+// would be its key.
+func TestDownEndsTokensWholeTableUndistributed(t *testing.T) {
+	pool, migrations := setup(t)
+	up(t, migrations)
+	plain, handle := sid.New().String(), sid.New().String()
 	execute(t, pool, `
-		INSERT INTO session_cache (sessionid, userdict, session_endutc)
-		VALUES ('`+id+`', '{}', now() + interval '1 hour')`)
-	var start time.Time
-	if err := pool.QueryRow(t.Context(), `SELECT session_startutc FROM session_cache WHERE sessionid = $1`, id).Scan(&start); err != nil || start.IsZero() {
-		t.Errorf("the start is %v, %v; want now() by default", start, err)
+		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc, secret)
+		VALUES ('`+plain+`', '{}', now(), now() + interval '1 hour', now() + interval '1 hour', NULL),
+		       ('`+handle+`', '{}', now(), now() + interval '1 hour', now() + interval '1 hour', sha256('a'))`)
+	if _, err := migrations.DownTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	rows := rows(t, pool)
+	if _, ok := rows[plain]; !ok || len(rows) != 1 {
+		t.Errorf("after down there are %v; want the plain session alone", rows)
+	}
+}
+
+// TestDownAndUpWholeTableUndistributed compares the table before and after it went down and up: its
+// columns, constraints, indexes, storage parameters and comments.
+func TestDownAndUpWholeTableUndistributed(t *testing.T) {
+	pool, migrations := setup(t)
+	describe := func() (description string) {
+		t.Helper()
+		err := pool.QueryRow(t.Context(), `
+			SELECT string_agg(line, E'\n' ORDER BY line)
+			FROM (
+			    SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull, attcollation::regcollation, pg_get_expr(adbin, adrelid),
+			        col_description(attrelid, attnum))
+			    FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+			    WHERE attrelid = 'session_cache'::regclass AND attnum > 0 AND NOT attisdropped
+			    UNION ALL SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'session_cache'::regclass
+			    UNION ALL SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'session_cache'::regclass
+			    UNION ALL SELECT unnest(reloptions) FROM pg_class WHERE oid = 'session_cache'::regclass
+			    UNION ALL SELECT obj_description('session_cache'::regclass)
+			) AS description (line)`).Scan(&description)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return description
+	}
+	if _, err := migrations.UpTo(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	untyped := describe()
+	up(t, migrations)
+	typed := describe()
+	if !strings.Contains(typed, "fillfactor=85") {
+		t.Errorf("no room for new versions of rows in:\n%s", typed)
+	}
+	for range 2 {
+		if _, err := migrations.DownTo(t.Context(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if now := describe(); now != untyped {
+			t.Errorf("after down the table is\n%s\nand was\n%s", now, untyped)
+		}
+		up(t, migrations)
+		if now := describe(); now != typed {
+			t.Errorf("after down and up the table is\n%s\nand was\n%s", now, typed)
+		}
+	}
+}
+
+// TestNoIndexNamesSecrets keeps renewals from having to change an index.
+func TestNoIndexNamesSecrets(t *testing.T) {
+	t.Parallel()
+	pool := sessiontest.NewPool(t)
+	var indexes int
+	var named sql.NullString
+	err := pool.QueryRow(t.Context(), `
+		SELECT count(*), string_agg(pg_get_indexdef(indexrelid), '; ') FILTER (WHERE pg_get_indexdef(indexrelid) ~ 'secret|superseded|authenticated')
+		FROM pg_index WHERE indrelid = 'session_cache'::regclass`).Scan(&indexes, &named)
+	if err != nil || indexes != 3 || named.Valid {
+		t.Errorf("%d indexes, these name secrets: %s, %v", indexes, named.String, err)
+	}
+	var collations int
+	err = pool.QueryRow(t.Context(), `
+		SELECT count(*) FROM pg_attribute WHERE attrelid = 'session_cache'::regclass AND attname IN ('audience', 'user_id') AND attcollation = '"C"'::regcollation`).Scan(&collations)
+	if err != nil || collations != 2 {
+		t.Errorf("%d columns of text have collation C, %v; want two", collations, err)
 	}
 }
 

@@ -28,8 +28,8 @@ var (
 	_ DB = pgx.Tx(nil)
 )
 
-// Cache keeps sessions in the table session_cache: under each session's id a
-// user, which is a T stored as JSON.
+// Cache keeps sessions in the table session_cache: each has a user, which is a T
+// stored as JSON.
 //
 // T is any type that encoding/json can encode and decode; [User] is the one this
 // module comes with. With T = [encoding/json.RawMessage] the JSON is stored and
@@ -44,9 +44,9 @@ type Cache[T any] struct {
 	config  config
 	shared  *shared
 
-	// On a pool, callers who would wait for a connection share a round trip.
+	// On a pool, callers who would wait for a connection share a statement.
 	// Otherwise both are nil.
-	gets *coalesce.Group[sid.ID, lookup]
+	gets *coalesce.Group[sid.ID, *row]
 	sets *coalesce.Group[insertion, inserted]
 }
 
@@ -62,11 +62,11 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 	return newCache[T](database, newConfig(options), &shared{})
 }
 
-// shared is what a Cache and those that WithTx has made of it have in common.
+// shared is state shared with the copies that WithTx makes.
 type shared struct {
 	metrics    metrics
 	noRowLocks atomic.Bool // the server refuses to lock rows in a query
-	sweeping   sync.Mutex  // held by the janitor that purges
+	purging    sync.Mutex  // held by the janitor that purges
 }
 
 func newCache[T any](database DB, config config, shared *shared) *Cache[T] {
@@ -76,26 +76,32 @@ func newCache[T any](database DB, config config, shared *shared) *Cache[T] {
 		config:  config,
 		shared:  shared,
 	}
-	if pool, ok := database.(*pgxpool.Pool); ok {
-		c.rideTogether(pool)
+	if pool, ok := database.(*pgxpool.Pool); ok && !config.single {
+		c.batch(pool)
 	}
 	return c
 }
 
-// WithTx returns a Cache with the same options whose statements are part of a
-// transaction: what it does happens when tx commits, or not at all. None of its
-// errors but [ErrUnavailable] and [ErrInvalidUser] leaves the transaction
-// unusable.
-func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
-	if tx == nil {
-		panic("sessioncache: WithTx: the transaction is nil")
-	}
-	return newCache[T](tx, c.config, c.shared)
+// Audience returns the application that the sessions belong to, as [WithAudience]
+// has set it.
+func (c *Cache[T]) Audience() string {
+	return c.config.audience
 }
 
-// Duration returns how long a session lives at most, as [WithDuration] has set it.
-func (c *Cache[T]) Duration() time.Duration {
-	return c.config.duration
+// Lifetime returns how long a session lives at most, as [WithLifetime] has set it.
+func (c *Cache[T]) Lifetime() time.Duration {
+	return c.config.timeouts.lifetime
+}
+
+// WithTokenScope returns a Cache on the same sessions whose tokens open them for it
+// alone, and for others with the same scope: two programs may share an audience, list
+// and end each other's sessions, and still not take each other's tokens. It shares
+// batches and metrics with this one. A Cache that has been given no scope has its
+// audience for one.
+func (c *Cache[T]) WithTokenScope(scope string) *Cache[T] {
+	scoped := *c
+	scoped.config.tokenScope = scope
+	return &scoped
 }
 
 // found turns the driver's way to say that there is no such row into a bool.

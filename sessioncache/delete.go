@@ -4,29 +4,35 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Delete ends a session: once it has returned nil, no server finds it any more.
-// A session that is absent is not an error.
-func (c *Cache[T]) Delete(ctx context.Context, id string) (err error) {
-	defer func() { c.shared.metrics.call(&c.shared.metrics.deletes, true, err) }()
+// Delete ends a plain session: once it has returned nil, no server finds it any
+// more. A session that is absent is not an error.
+func (c *Cache[T]) Delete(ctx context.Context, id string) error {
+	err := c.deletePlain(ctx, id)
+	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
+	return err
+}
+
+func (c *Cache[T]) deletePlain(ctx context.Context, id string) error {
 	const op = "delete"
 	sessionID, err := parseID(op, id)
 	if err != nil {
 		return err
 	}
-	if _, err := c.delete(ctx, sessionID); err != nil {
+	if err := c.delete(ctx, sessionID); err != nil {
 		return interpret(op, err)
 	}
-	c.log(ctx, slog.LevelDebug, "session deleted", sessionID)
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session deleted", sessionID)
 	return nil
 }
 
-// delete removes a session, live or expired, and tells whether it was there.
-func (c *Cache[T]) delete(ctx context.Context, id sid.ID) (was bool, err error) {
-	rows, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
-		return c.queries.DeleteSession(ctx, id)
+// delete removes a plain session, live or expired.
+func (c *Cache[T]) delete(ctx context.Context, id sid.ID) error {
+	_, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.DeleteSession(ctx, db.DeleteSessionParams{SessionID: id, Audience: c.config.audience})
 	})
-	return rows > 0, err
+	return err
 }

@@ -1,42 +1,48 @@
 // Package sessioncache keeps the sessions of logged-in users in PostgreSQL.
 //
-// A session is a user, stored as JSON under a UUID, that is live for an hour. All
-// servers that share the database see the same sessions: a logout on one is a
-// logout on all of them, at once.
+// A session is a user, stored as JSON, that is live for an hour. All servers that
+// share the database see the same sessions: a logout on one is a logout on all of
+// them, at once.
 //
 //	cache := sessioncache.New[User](pool)
-//	err := cache.Set(ctx, id, user)
-//	user, ok, err := cache.Get(ctx, id)
-//	err = cache.Delete(ctx, id)
+//	token, err := cache.Issue(ctx, user)
+//	session, ok, err := cache.Authenticate(ctx, token)
+//	err = cache.Revoke(ctx, token)
 //
-// # What a session is
+// # Two kinds of sessions
 //
-// Its id is a UUID that the application makes ([sid.New]) and uses once. Set on an
-// id that exists deletes that session and returns [ErrConflict], because it means
-// an attack or a bug and cannot mean anything else.
+// A session with a token is opened by a [sid.Token], which says which session and
+// holds a secret that says that one may; the table holds a digest of the secret. The
+// session's [sid.Handle] names it and opens nothing. Calls go by token (Authenticate,
+// UpdateSession, Renew, Revoke), by handle (Session, DeleteSession) or by user
+// (UserSessions, DeleteUserSessions). Whatever a request does it should do by its
+// token: what was begun with one that has been replaced changes nothing.
 //
-// It is live between its two times, both included, by the database's clock; the
-// clocks of the application's servers play no part. Whether a session is absent or
-// has expired cannot be told from outside, and is not an error.
+// A plain session is opened by its id, a UUID that the application makes ([sid.New])
+// and uses once: Set, Get, Update, Delete. Set on an id that exists deletes that
+// session and returns [ErrConflict], because it means an attack or a bug and cannot
+// mean anything else.
 //
-// # Callers who ride together
+// A session is live from its start to its end, both included, by the database's clock;
+// the clocks of the application's servers play no part. That it is absent or has
+// expired is not an error.
 //
-// On a pool, Gets and Sets of callers who would have to wait for a connection
-// share a statement: a caller who finds a free slot (MaxConns less one) runs its
-// own, the others queue, and whoever waits when a slot comes free rides on it
-// together. The end of one caller's context, or a user that PostgreSQL rejects,
-// is nobody else's. There is nothing to start, to tune or to close.
+// # Batches
+//
+// On a pool, lookups and Sets that would have to wait for a connection share a
+// statement. It runs under the context values of the first of its callers: where a hook
+// of the pool takes a tenant from the context, use [WithoutBatching].
+//
+// A caller who finds a free slot (MaxConns less one) runs its own statement, the others
+// queue, and when a slot comes free one statement answers all who wait. The end of one
+// caller's context, or a user that PostgreSQL rejects, affects only that caller. There is
+// nothing to start, to tune or to close.
 //
 // # Errors
 //
-// Every error is one of [ErrMalformedID], [ErrConflict], [ErrInvalidUser] and
-// [ErrUnavailable]. The last one says that nothing is known: a service answers 503
-// to it, and does not take the user for logged out.
-//
-// # Ids are secrets
-//
-// Whoever knows a session's id has the session. No error and no log line of this
-// package shows one; logs carry [sid.ID.Fingerprint].
+// Every error matches exactly one of the package's Err variables. [ErrUnavailable] says
+// that nothing is known: a service answers 503 to it, and does not take the user for
+// logged out.
 //
 // The table comes from package schema, its typed queries are package db.
 package sessioncache

@@ -4,9 +4,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
 // TestDocsNameTestsThatExist keeps the promises in docs/ to the tests that prove
@@ -41,6 +44,20 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 			if name := string(match[1]); !exists[name] {
 				t.Errorf("%s names %s, which is no test", page, name)
 			}
+		}
+	}
+}
+
+// TestEveryCallHasAnExample: the examples are the documentation that is known to work.
+func TestEveryCallHasAnExample(t *testing.T) {
+	t.Parallel()
+	examples, err := os.ReadFile("example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method := range reflect.TypeFor[*sessioncache.Cache[Account]]().Methods() {
+		if !strings.Contains(string(examples), "\nfunc ExampleCache_"+method.Name+"() {") {
+			t.Errorf("Cache.%s has no example", method.Name)
 		}
 	}
 }

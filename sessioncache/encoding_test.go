@@ -1,14 +1,16 @@
 package sessioncache_test
 
 import (
-	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
@@ -21,10 +23,30 @@ func TestRawIsStoredByteForByte(t *testing.T) {
 		" {\t\"a\" :\r\n 1 } ",
 		`{"b":1,"a":2,"b":3}`,
 		`{"n":1.50e+2,"big":123456789012345678901234567890}`,
-		`{"html":"<a href='x'>&</a>","é":"☃","escaped":"\u00e9\/"}`,
-		`{"u2028":"` + "\u2028" + `","deleted":"` + "\x7f" + `","astral":"` + "\U0001F600" + `","pair":"\ud83d\ude00"}`,
+		`{"html":"<a href='x'>&</a>","é":"ß","escaped":"\u00e9\/","deleted":"` + "\x7f" + `"}`,
 	} {
 		wantUser(t, cache, set(t, cache, raw(dict)), dict)
+	}
+}
+
+// TestUnicodeIsStoredByteForByte does the same with characters that only a database in
+// UTF-8 can hold.
+func TestUnicodeIsStoredByteForByte(t *testing.T) {
+	cache, pool := setup[raw](t)
+	needUTF8(t, pool)
+	dict := `{"snowman":"☃","u2028":"` + "\u2028" + `","astral":"` + "\U0001F600" + `","pair":"\ud83d\ude00"}`
+	wantUser(t, cache, set(t, cache, raw(dict)), dict)
+}
+
+// needUTF8 skips what cannot be stored in the encoding of the database.
+func needUTF8(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	var encoding string
+	if err := pool.QueryRow(t.Context(), "SELECT current_setting('server_encoding')").Scan(&encoding); err != nil {
+		t.Fatal(err)
+	}
+	if encoding != "UTF8" {
+		t.Skipf("the database is in %s, which has no such characters", encoding)
 	}
 }
 
@@ -107,13 +129,16 @@ func TestInvalidUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cache, pool := setup[any](t)
 			id := newID()
-			var err error
+			var err, issueErr error
 			if r, ok := user.(raw); ok {
 				err = sessioncache.New[raw](pool).Set(t.Context(), id, r)
+				_, issueErr = sessioncache.New[raw](pool).Issue(t.Context(), r)
 			} else {
 				err = cache.Set(t.Context(), id, user)
+				_, issueErr = cache.Issue(t.Context(), user)
 			}
 			wantError(t, "Set", err, sessioncache.ErrInvalidUser)
+			wantError(t, "Issue", issueErr, sessioncache.ErrInvalidUser)
 			if err != nil && strings.Contains(err.Error(), id) {
 				t.Errorf("the error shows the id: %v", err)
 			}
@@ -135,45 +160,78 @@ func randomText(n int) string {
 
 func TestHugeUser(t *testing.T) {
 	cache, _ := setup[raw](t)
-	dict := `{"user_id":"u","a":"` + strings.Repeat("☃", 10<<20/3) + `"}`
+	dict := `{"user_id":"u","a":"` + strings.Repeat("é", 5<<20) + `"}`
 	wantUser(t, cache, set(t, cache, raw(dict)), dict)
 }
 
 func TestStoredUserThatDoesNotDecode(t *testing.T) {
 	cache, pool := setup[counter](t)
 	rawCache := sessioncache.New[raw](pool)
-	for _, dict := range []string{`"text"`, `[1]`, `{"n":"not a number"}`, `{"n":1e99}`} {
-		id := set(t, rawCache, raw(dict))
+	wantUnreadable := func(call string, ok bool, err error) {
+		t.Helper()
+		wantError(t, call, err, sessioncache.ErrUnreadableSession)
+		if ok || err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s = %v, %v; want no session, and none of it in the error", call, ok, err)
+		}
+	}
+	for _, dict := range []string{`"secret"`, `["secret"]`, `{"n":"secret"}`, `{"n":1e99}`} {
+		id, token := set(t, rawCache, raw(dict)), issue(t, rawCache, raw(dict))
 		user, ok, err := cache.Get(t.Context(), id)
-		if ok || user != (counter{}) {
-			t.Errorf("Get of %s = %v, %v", dict, user, ok)
+		wantUnreadable("Get of "+dict, ok, err)
+		if user != (counter{}) {
+			t.Errorf("Get of %s = %v", dict, user)
 		}
-		wantError(t, "Get of "+dict, err, sessioncache.ErrInvalidUser)
 		ok, err = cache.Update(t.Context(), id, increment)
-		if ok {
-			t.Errorf("Update of %s succeeded", dict)
+		wantUnreadable("Update of "+dict, ok, err)
+		session, ok, err := cache.Authenticate(t.Context(), token)
+		wantUnreadable("Authenticate of "+dict, ok, err)
+		if session.User != (counter{}) {
+			t.Errorf("Authenticate of %s = %v", dict, session.User)
 		}
-		wantError(t, "Update of "+dict, err, sessioncache.ErrInvalidUser)
+		ok, err = cache.UpdateSession(t.Context(), token, increment)
+		wantUnreadable("UpdateSession of "+dict, ok, err)
 		wantUser(t, rawCache, id, dict)
+		wantOpens(t, rawCache, token, dict)
 	}
 
 	// A null that some other program stored logs nobody in.
 	id := set(t, cache, counter{})
 	execute(t, pool, `UPDATE session_cache SET userdict = 'null' WHERE sessionid = $1`, id)
-	if _, ok, err := cache.Get(t.Context(), id); ok || err == nil {
-		t.Errorf("Get of null = %v, %v; want an error", ok, err)
-	} else {
-		wantError(t, "Get of null", err, sessioncache.ErrInvalidUser)
+	_, ok, err := cache.Get(t.Context(), id)
+	wantUnreadable("Get of null", ok, err)
+}
+
+// TestDecoderThatTellsWhatItRead: the error of a codec may repeat its input, and the
+// cache's error must not.
+func TestDecoderThatTellsWhatItRead(t *testing.T) {
+	cache, _ := setup[counter](t, sessioncache.WithCodec(json.Marshal, func(data []byte, _ any) error {
+		return fmt.Errorf("cannot read %s", data)
+	}))
+	_, _, err := cache.Get(t.Context(), set(t, cache, counter{N: 4711}))
+	wantError(t, "Get", err, sessioncache.ErrUnreadableSession)
+	if err != nil && strings.Contains(err.Error(), "4711") {
+		t.Errorf("the error shows the user: %v", err)
 	}
 }
 
 func TestUserIDThatNoTextHolds(t *testing.T) {
+	cache, pool := setup[raw](t)
+	pool.Close() // no such id reaches the database
+	for name, userID := range map[string]string{
+		"empty": "", "NUL": "\x00", "a NUL at its end": "u\x00", "invalid UTF-8": "\xff", "half a rune": "é"[:1],
+	} {
+		for call, do := range userCalls(cache) {
+			wantError(t, call+" of a user id that is "+name, do(t.Context(), userID), sessioncache.ErrInvalidUser)
+		}
+	}
+}
+
+// TestUserWithoutIDHasNoLimit: a limit of sessions is a user's.
+func TestUserWithoutIDHasNoLimit(t *testing.T) {
 	cache, _ := setup[raw](t)
-	for _, userID := range []string{"\x00", "\xff"} {
-		_, err := cache.UserSessions(t.Context(), userID)
-		wantError(t, "UserSessions", err, sessioncache.ErrInvalidUser)
-		_, err = cache.DeleteUser(context.Background(), userID)
-		wantError(t, "DeleteUser", err, sessioncache.ErrInvalidUser)
+	for _, user := range []string{`{}`, `{"user_id":null}`, `{"user_id":""}`, `["user_id"]`} {
+		_, err := cache.Issue(t.Context(), raw(user), sessioncache.MaxSessions(1))
+		wantError(t, "Issue with a limit for "+user, err, sessioncache.ErrInvalidUser)
 	}
 }
 

@@ -11,6 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// Kinds are all errors that a call may return.
+var Kinds = []error{
+	ErrMalformedID, ErrConflict, ErrInvalidUser, ErrUnreadableSession, ErrSuperseded, ErrUserChanged, ErrIsolation, ErrUnavailable,
+}
+
 // FuzzInterpret gives the one function between the driver and the callers whatever
 // a server may say: it is one kind of error, with its cause in it, and only what
 // is about the data is the user's.
@@ -28,7 +33,7 @@ func FuzzInterpret(f *testing.F) {
 		}
 		err := interpret("get", cause)
 		kinds := 0
-		for _, kind := range []error{ErrMalformedID, ErrConflict, ErrInvalidUser, ErrUnavailable} {
+		for _, kind := range Kinds {
 			if errors.Is(err, kind) {
 				kinds++
 			}
@@ -74,6 +79,6 @@ func TestBuckets(t *testing.T) {
 func BenchmarkMetrics(b *testing.B) {
 	var m metrics
 	for b.Loop() {
-		m.get(moment(), true, nil)
+		m.get(monotonicNow(), true, nil)
 	}
 }

@@ -3,55 +3,119 @@ package sessioncache_test
 import (
 	"context"
 	"errors"
-	"maps"
+	"fmt"
 	"net"
+	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// calls are all the calls that take one id, and what else the database is needed
-// for.
-func calls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, id string) error {
+// idCalls are the calls that take the id of a plain session.
+func idCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, id string) error {
 	return map[string]func(ctx context.Context, id string) error{
 		"Set": func(ctx context.Context, id string) error { return cache.Set(ctx, id, raw(`{}`)) },
 		"Get": func(ctx context.Context, id string) error {
 			_, ok, err := cache.Get(ctx, id)
 			return notOK(ok, err)
 		},
-		"GetAll": func(ctx context.Context, id string) error {
-			_, err := cache.GetAll(ctx, newID(), id)
-			return err
-		},
-		"Session": func(ctx context.Context, id string) error {
-			_, ok, err := cache.Session(ctx, id)
-			return notOK(ok, err)
-		},
+		"GetAll": func(ctx context.Context, id string) error { return second(cache.GetAll(ctx, newID(), id)) },
 		"Delete": cache.Delete,
 		"Update": func(ctx context.Context, id string) error {
 			ok, err := cache.Update(ctx, id, func(*raw) error { return nil })
 			return notOK(ok, err)
 		},
-		"Rotate from": func(ctx context.Context, id string) error {
-			ok, err := cache.Rotate(ctx, id, newID())
+	}
+}
+
+// tokenCalls are the calls that take a token.
+func tokenCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, token sid.Token) error {
+	renew := func(options ...sessioncache.RenewOption) func(ctx context.Context, token sid.Token) error {
+		return func(ctx context.Context, token sid.Token) error {
+			renewed, ok, err := cache.Renew(ctx, token, options...)
+			return notOK(ok || !renewed.IsZero(), err)
+		}
+	}
+	return map[string]func(ctx context.Context, token sid.Token) error{
+		"Authenticate": func(ctx context.Context, token sid.Token) error {
+			_, ok, err := cache.Authenticate(ctx, token)
 			return notOK(ok, err)
 		},
-		"Rotate to": func(ctx context.Context, id string) error {
-			ok, err := cache.Rotate(ctx, newID(), id)
+		"UpdateSession": func(ctx context.Context, token sid.Token) error {
+			ok, err := cache.UpdateSession(ctx, token, func(*raw) error { return nil })
 			return notOK(ok, err)
 		},
-		"DeleteUser": func(ctx context.Context, id string) error {
-			_, err := cache.DeleteUser(ctx, "u", newID(), id)
-			return err
+		"Renew":                  renew(),
+		"Renew, reauthenticated": renew(sessioncache.Reauthenticated()),
+		"Revoke":                 cache.Revoke,
+		"Retire": func(ctx context.Context, token sid.Token) error {
+			was, err := cache.Retire(ctx, token)
+			return notOK(was, err)
+		},
+		"Alive": func(ctx context.Context, token sid.Token) error {
+			alive, err := cache.Alive(ctx, sid.NewToken(), token)
+			return notOK(alive != nil, err)
 		},
 	}
+}
+
+// userCalls are the calls that take a user's id.
+func userCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, userID string) error {
+	return map[string]func(ctx context.Context, userID string) error{
+		"UserSessions": func(ctx context.Context, userID string) error { return second(cache.UserSessions(ctx, userID)) },
+		"DeleteUserSessions": func(ctx context.Context, userID string) error {
+			return second(cache.DeleteUserSessions(ctx, userID, sid.NewToken().Handle()))
+		},
+	}
+}
+
+// calls are all calls, made for a session with this id or this token.
+func calls(cache *sessioncache.Cache[raw], id string, token sid.Token) map[string]func(ctx context.Context) error {
+	all := map[string]func(ctx context.Context) error{
+		"Issue": func(ctx context.Context) error {
+			issued, err := cache.Issue(ctx, userOf("u"))
+			return notOK(!issued.IsZero(), err)
+		},
+		"Issue, limited": func(ctx context.Context) error {
+			issued, err := cache.Issue(ctx, userOf("u"), sessioncache.MaxSessions(1))
+			return notOK(!issued.IsZero(), err)
+		},
+		"Session": func(ctx context.Context) error {
+			_, ok, err := cache.Session(ctx, token.Handle())
+			return notOK(ok, err)
+		},
+		"DeleteSession": func(ctx context.Context) error {
+			was, err := cache.DeleteSession(ctx, token.Handle())
+			return notOK(was, err)
+		},
+		"Tx": func(ctx context.Context) error {
+			return cache.Tx(ctx, func(_ pgx.Tx, cache *sessioncache.Cache[raw]) error { return cache.Delete(ctx, id) })
+		},
+		"Purge":     func(ctx context.Context) error { return second(cache.Purge(ctx)) },
+		"Stats":     func(ctx context.Context) error { return second(cache.Stats(ctx)) },
+		"Reindex":   cache.Reindex,
+		"DeleteAll": func(ctx context.Context) error { return second(cache.DeleteAll(ctx)) },
+	}
+	for name, call := range idCalls(cache) {
+		all[name] = func(ctx context.Context) error { return call(ctx, id) }
+	}
+	for name, call := range tokenCalls(cache) {
+		all[name] = func(ctx context.Context) error { return call(ctx, token) }
+	}
+	for name, call := range userCalls(cache) {
+		all[name] = func(ctx context.Context) error { return call(ctx, "u") }
+	}
+	return all
 }
 
 func notOK(ok bool, err error) error {
@@ -59,6 +123,18 @@ func notOK(ok bool, err error) error {
 		return errors.New("ok with an error")
 	}
 	return err
+}
+
+// TestKindsAreComplete: wantError counts on it.
+func TestKindsAreComplete(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("errors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if declared := regexp.MustCompile(`(?m)^var Err`).FindAll(source, -1); len(declared) != len(sessioncache.Kinds) {
+		t.Errorf("errors.go declares %d errors, and Kinds has %d", len(declared), len(sessioncache.Kinds))
+	}
 }
 
 func TestMalformedIDs(t *testing.T) {
@@ -74,15 +150,24 @@ func TestMalformedIDs(t *testing.T) {
 		"not hex":       "gggggggg-4e5f-6789-abcd-ef0123456789",
 		"NUL":           id[:35] + "\x00",
 		"invalid UTF-8": id[:35] + "\xff",
+		"a token":       sid.NewToken().Reveal(),
 		"a megabyte":    strings.Repeat("0", 1<<20),
 	} {
-		for call, do := range calls(cache) {
+		for call, do := range idCalls(cache) {
 			err := do(t.Context(), bad)
 			wantError(t, call+" with an id that is "+name, err, sessioncache.ErrMalformedID)
 			if len(err.Error()) > 200 || (bad != "" && strings.Contains(err.Error(), bad)) {
 				t.Errorf("%s: the error repeats the id", name)
 			}
 		}
+	}
+}
+
+func TestZeroToken(t *testing.T) {
+	cache, pool := setup[raw](t)
+	pool.Close() // it does not reach the database
+	for call, do := range tokenCalls(cache) {
+		wantError(t, call+" with the zero token", do(t.Context(), sid.Token{}), sessioncache.ErrMalformedID)
 	}
 }
 
@@ -101,7 +186,6 @@ func TestUnavailable(t *testing.T) {
 		damage func(t *testing.T, pool *pgxpool.Pool)
 		pool   func(*pgxpool.Config)
 		cause  error
-		hint   string
 	}{
 		"cancelled context": {ctx: cancelled, cause: context.Canceled},
 		"expired context":   {ctx: expired, cause: context.DeadlineExceeded},
@@ -129,44 +213,35 @@ func TestUnavailable(t *testing.T) {
 			if failure.ctx != nil {
 				ctx = failure.ctx
 			}
-			cache := sessioncache.New[raw](pool)
-			all := calls(cache)
-			maps.Copy(all, tableCalls(cache))
-			for call, do := range all {
-				id := newID()
-				err := do(ctx, id)
+			id, token := newID(), sid.NewToken()
+			for call, do := range calls(sessioncache.New[raw](pool), id, token) {
+				err := do(ctx)
 				wantError(t, call, err, sessioncache.ErrUnavailable)
 				if failure.cause != nil && !errors.Is(err, failure.cause) {
 					t.Errorf("%s: %v; want its cause, %v", call, err, failure.cause)
 				}
-				if err != nil && strings.Contains(err.Error(), id) {
-					t.Errorf("%s: the error shows the id: %v", call, err)
-				}
+				wantNoneIn(t, err, id, token)
 			}
 		})
 	}
 }
 
-// tableCalls are the calls that need no id.
-func tableCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, _ string) error {
-	return map[string]func(context.Context, string) error{
-		"UserSessions": func(ctx context.Context, _ string) error { return second(cache.UserSessions(ctx, "u")) },
-		"Purge":        func(ctx context.Context, _ string) error { return second(cache.Purge(ctx)) },
-		"Stats":        func(ctx context.Context, _ string) error { return second(cache.Stats(ctx)) },
-		"Reindex":      func(ctx context.Context, _ string) error { return cache.Reindex(ctx) },
-		"DeleteAll":    func(ctx context.Context, _ string) error { return second(cache.DeleteAll(ctx)) },
+// wantNoneIn expects an error to show nothing that opens a session.
+func wantNoneIn(t *testing.T, err error, id string, token sid.Token) {
+	t.Helper()
+	if text := fmt.Sprintf("%v %+v", err, err); strings.Contains(text, id) || strings.Contains(text, token.Reveal()) {
+		t.Errorf("the error shows the id or the token: %s", text)
 	}
 }
 
 // TestUnmigratedWholeTable expects the errors to say what to do.
 func TestUnmigratedWholeTable(t *testing.T) {
 	cache, pool := setup[raw](t)
-	unmigrated := func(do func(context.Context, string) error) {
+	unmigrated := func(call string, err error) {
 		t.Helper()
-		err := do(t.Context(), newID())
-		wantError(t, "without the table", err, sessioncache.ErrUnavailable)
-		if err != nil && !strings.Contains(err.Error(), `run the migrations: goose -dir schema postgres "$DATABASE_URL" up`) {
-			t.Errorf("%v; want it to say what to run", err)
+		wantError(t, call+" without the table", err, sessioncache.ErrUnavailable)
+		if err != nil && !strings.Contains(err.Error(), "run the migrations: sessionctl migrate up") {
+			t.Errorf("%s: %v; want it to say what to run", call, err)
 		}
 	}
 	change := func(sql string) {
@@ -177,14 +252,15 @@ func TestUnmigratedWholeTable(t *testing.T) {
 	}
 
 	change(`ALTER TABLE session_cache DROP COLUMN user_id`)
-	unmigrated(tableCalls(cache)["UserSessions"])
-	unmigrated(calls(cache)["DeleteUser"])
-	change(`DROP TABLE session_cache`)
-	for _, do := range calls(cache) {
-		unmigrated(do)
+	for call, do := range userCalls(cache) {
+		unmigrated(call, do(t.Context(), "u"))
 	}
-	for _, do := range tableCalls(cache) {
-		unmigrated(do)
+	change(`DROP TABLE session_cache`)
+	id, token := newID(), sid.NewToken()
+	for call, do := range calls(cache, id, token) {
+		err := do(t.Context())
+		unmigrated(call, err)
+		wantNoneIn(t, err, id, token)
 	}
 }
 
@@ -255,8 +331,8 @@ func TestServerGoesAway(t *testing.T) {
 	network.cut(true)
 	close(down)
 	all.Wait()
-	for call, do := range calls(cache) {
-		wantError(t, call, do(t.Context(), newID()), sessioncache.ErrUnavailable)
+	for call, do := range calls(cache, newID(), sid.NewToken()) {
+		wantError(t, call, do(t.Context()), sessioncache.ErrUnavailable)
 	}
 	network.cut(false)
 	wantUser(t, cache, id, `{"a":1}`)
@@ -284,8 +360,8 @@ func TestServerStops(t *testing.T) {
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for call, do := range calls(cache) {
-		wantError(t, call, do(t.Context(), id), sessioncache.ErrUnavailable)
+	for call, do := range calls(cache, id, sid.NewToken()) {
+		wantError(t, call, do(t.Context()), sessioncache.ErrUnavailable)
 	}
 }
 
@@ -299,10 +375,16 @@ func TestStatementThatWasNotSentIsSentAgain(t *testing.T) {
 		c.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	})
 	cache := sessioncache.New[raw](pool)
-	id := set(t, cache, raw(`{"a":1}`))
+	id, token := set(t, cache, raw(`{"a":1}`)), issue(t, cache, raw(`{"a":1}`))
 	for range 20 {
 		network.cut(false)
 		wantUser(t, cache, id, `{"a":1}`)
+		network.cut(false)
+		wantOpens(t, cache, token, `{"a":1}`)
+		network.cut(false)
+		token = renew(t, cache, token)
+		network.cut(false)
+		issue(t, cache, userOf("u"), sessioncache.MaxSessions(1))
 		network.cut(false)
 		set(t, cache, raw(`{}`))
 		network.cut(false)

@@ -8,6 +8,7 @@ import (
 	"log"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -62,17 +63,17 @@ func Example() {
 	}
 	cache := sessioncache.New[Account](pool)
 
-	id := sid.New().String() // goes into the cookie
-	if err := cache.Set(ctx, id, Account{ID: "u1", Name: "Ed"}); err != nil {
+	token, err := cache.Issue(ctx, Account{ID: "u1", Name: "Ed"}) // token.Reveal() goes into the cookie
+	if err != nil {
 		log.Fatal(err)
 	}
-	account, ok, err := cache.Get(ctx, id) // on any server
+	session, ok, err := cache.Authenticate(ctx, token) // on any server
 	if err != nil {
 		log.Fatal(err) // nothing is known: answer 503, not "please log in"
 	}
-	fmt.Println(account.Name, ok)
+	fmt.Println(session.User.Name, ok)
 
-	if err := cache.Delete(ctx, id); err != nil { // logs out on all servers
+	if err := cache.Revoke(ctx, token); err != nil { // logs out on all servers
 		log.Fatal(err)
 	}
 	// Output: Ed true
@@ -136,26 +137,159 @@ func ExampleCache_Update() {
 	// Ed Woodward
 }
 
-func ExampleCache_Rotate() {
+func ExampleCache_GetAll() {
 	cache := sessioncache.New[Account](pool)
-	oldID, newID := sid.New().String(), sid.New().String()
-	if err := cache.Set(ctx, oldID, Account{ID: "u4", Name: "Ed"}); err != nil {
+	id := sid.New().String()
+	if err := cache.Set(ctx, id, Account{ID: "u4", Name: "Ed"}); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(cache.Rotate(ctx, oldID, newID))
-	_, old, _ := cache.Get(ctx, oldID)
-	account, ok, _ := cache.Get(ctx, newID)
-	fmt.Println(old, ok, account.Name)
+	accounts, err := cache.GetAll(ctx, id, sid.New().String())
+	fmt.Println(len(accounts), accounts[id].Name, err)
+	// Output: 1 Ed <nil>
+}
+
+func ExampleCache_Issue() {
+	cache := sessioncache.New[Account](pool)
+	user := "user-" + rand.Text()
+	token, err := cache.Issue(ctx, Account{ID: user}, // at a login
+		sessioncache.Lifetime(30*24*time.Hour), // remember me
+		sessioncache.IdleTimeout(14*24*time.Hour),
+		sessioncache.MaxSessions(5),
+	)
+	fmt.Println(token, err)          // safe to log
+	fmt.Println(len(token.Reveal())) // goes to the user, and nowhere else
 	// Output:
-	// true <nil>
-	// false true Ed
+	// [redacted token] <nil>
+	// 64
+}
+
+func ExampleCache_Authenticate() {
+	cache := sessioncache.New[Account](pool)
+	issued, err := cache.Issue(ctx, Account{ID: "u5", Name: "Ed"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, err := sid.ParseToken(issued.Reveal()) // as it arrived in a request
+	if err != nil {
+		log.Fatal(err)
+	}
+	session, ok, err := cache.Authenticate(ctx, token)
+	switch {
+	case errors.Is(err, sessioncache.ErrUnavailable), errors.Is(err, sessioncache.ErrSuperseded):
+		fmt.Println("503: ask again")
+	case errors.Is(err, sessioncache.ErrUnreadableSession), err == nil && !ok:
+		fmt.Println("please log in")
+	case err != nil:
+		fmt.Println("400:", err)
+	default:
+		fmt.Println(session.User.Name, session.UserID, session.State, session.Anonymous())
+	}
+	// Output: Ed u5 live false
+}
+
+func ExampleCache_UpdateSession() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u5", Name: "Ed"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cache.UpdateSession(ctx, token, func(a *Account) error {
+		a.Name += " Woodward"
+		return nil
+	}))
+	// Output: true <nil>
+}
+
+func ExampleCache_Renew() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u6"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	renewed, ok, err := cache.Renew(ctx, token, sessioncache.Reauthenticated()) // the password was right
+	fmt.Println(ok, err, renewed.Handle() == token.Handle())
+	_, ok, err = cache.Authenticate(ctx, token) // a request in flight with the old token
+	fmt.Println(ok, errors.Is(err, sessioncache.ErrSuperseded))
+	// Output:
+	// true <nil> true
+	// false true
+}
+
+func ExampleCache_Revoke() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u6"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cache.Revoke(ctx, token)) // a logout
+	_, ok, err := cache.Authenticate(ctx, token)
+	fmt.Println(ok, err)
+	// Output:
+	// <nil>
+	// false <nil>
+}
+
+func ExampleCache_Retire() {
+	cache := sessioncache.New[Account](pool)
+	visitor, err := cache.Issue(ctx, Account{}, sessioncache.Anonymous())
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = cache.Tx(ctx, func(_ pgx.Tx, cache *sessioncache.Cache[Account]) error { // the visitor logs in
+		if _, err := cache.Retire(ctx, visitor); err != nil {
+			return err
+		}
+		_, err := cache.Issue(ctx, Account{ID: "u6"})
+		return err
+	})
+	fmt.Println(err)
+	_, ok, err := cache.Authenticate(ctx, visitor) // a request in flight with the visitor's token
+	fmt.Println(ok, errors.Is(err, sessioncache.ErrSuperseded))
+	// Output:
+	// <nil>
+	// false true
+}
+
+func ExampleCache_Alive() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u6"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cache.Alive(ctx, token, sid.NewToken()))
+	// Output: [true false] <nil>
+}
+
+func ExampleCache_Session() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u6", Name: "Ed"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	session, ok, err := cache.Session(ctx, token.Handle()) // an administrator looks
+	fmt.Println(session.User.Name, session.State, ok, err)
+	// Output: Ed live true <nil>
+}
+
+func ExampleCache_DeleteSession() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u6"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	handle, err := sid.ParseHandle(token.Handle().String()) // as a form sends it
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cache.DeleteSession(ctx, handle)) // log out that device
+	// Output: true <nil>
 }
 
 func ExampleCache_UserSessions() {
 	cache := sessioncache.New[Account](pool)
 	user := "user-" + rand.Text()
-	for range 2 { // on two devices
-		if err := cache.Set(ctx, sid.New().String(), Account{ID: user}); err != nil {
+	for _, device := range []string{"laptop", "phone"} {
+		if _, err := cache.Issue(ctx, Account{ID: user, Name: device}); err != nil {
 			log.Fatal(err)
 		}
 	}
@@ -163,27 +297,44 @@ func ExampleCache_UserSessions() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, session := range sessions {
-		fmt.Println(session.End.Sub(session.Start))
+	for _, session := range sessions { // newest first
+		fmt.Println(session.User.Name, session.ExpiresAt.Sub(session.CreatedAt))
 	}
 	// Output:
-	// 1h0m0s
-	// 1h0m0s
+	// phone 1h0m0s
+	// laptop 1h0m0s
 }
 
-func ExampleCache_DeleteUser() {
+func ExampleCache_DeleteUserSessions() {
 	cache := sessioncache.New[Account](pool)
-	user, here := "user-"+rand.Text(), sid.New().String()
-	for _, id := range []string{here, sid.New().String(), sid.New().String()} {
-		if err := cache.Set(ctx, id, Account{ID: user}); err != nil {
+	user := "user-" + rand.Text()
+	var here sid.Token
+	for range 3 {
+		var err error
+		if here, err = cache.Issue(ctx, Account{ID: user}); err != nil {
 			log.Fatal(err)
 		}
 	}
-	fmt.Println(cache.DeleteUser(ctx, user, here)) // everywhere else
-	fmt.Println(cache.DeleteUser(ctx, user))       // everywhere
+	fmt.Println(cache.DeleteUserSessions(ctx, user, here.Handle())) // everywhere else
+	fmt.Println(cache.DeleteUserSessions(ctx, user))                // everywhere
 	// Output:
 	// 2 <nil>
 	// 1 <nil>
+}
+
+func ExampleCache_Tx() {
+	cache := sessioncache.New[Account](pool)
+	var token sid.Token
+	err := cache.Tx(ctx, func(tx pgx.Tx, cache *sessioncache.Cache[Account]) (err error) {
+		// The application's own rows first, then the sessions.
+		if _, err = tx.Exec(ctx, "SELECT 'the user''s row, FOR SHARE'"); err != nil {
+			return err
+		}
+		token, err = cache.Issue(ctx, Account{ID: "u7"})
+		return err
+	})
+	fmt.Println(token.IsZero(), err)
+	// Output: false <nil>
 }
 
 func ExampleCache_WithTx() {
@@ -207,6 +358,16 @@ func ExampleCache_Purge() {
 	// Output:
 }
 
+func ExampleCache_RunJanitor() {
+	cache := sessioncache.New[Account](pool)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go cache.RunJanitor(ctx, 5*time.Minute)
+	// … serve …
+
+	// Output:
+}
+
 func ExampleCache_Stats() {
 	cache := sessioncache.New[Account](pool)
 	if err := cache.Set(ctx, sid.New().String(), Account{ID: "u8"}); err != nil {
@@ -215,4 +376,59 @@ func ExampleCache_Stats() {
 	stats, err := cache.Stats(ctx)
 	fmt.Println(stats.Live > 0, err)
 	// Output: true <nil>
+}
+
+// Once a month, from cron.
+func ExampleCache_Reindex() {
+	cache := sessioncache.New[Account](pool)
+	if err := cache.Reindex(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func ExampleCache_DeleteAll() {
+	cache := sessioncache.New[Account](pool, sessioncache.WithAudience("example-"+rand.Text()))
+	if _, err := cache.Issue(ctx, Account{ID: "u9"}); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(cache.DeleteAll(ctx)) // everybody logs in again
+	// Output: 1 <nil>
+}
+
+func ExampleCache_Metrics() {
+	cache := sessioncache.New[Account](pool)
+	if _, _, err := cache.Get(ctx, sid.New().String()); err != nil {
+		log.Fatal(err)
+	}
+	metrics := cache.Metrics()
+	fmt.Println(metrics.Gets, metrics.Hits, metrics.Misses)
+	// Output: 1 0 1
+}
+
+func ExampleCache_WithTokenScope() {
+	browsers := sessioncache.New[Account](pool)
+	programs := browsers.WithTokenScope("api")
+	token, err := programs.Issue(ctx, Account{ID: "u9"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, browser, err := browsers.Authenticate(ctx, token)
+	fmt.Println(browser, err)
+	_, program, err := programs.Authenticate(ctx, token)
+	fmt.Println(program, err)
+	// Output:
+	// false <nil>
+	// true <nil>
+}
+
+func ExampleCache_Audience() {
+	cache := sessioncache.New[Account](pool, sessioncache.WithAudience("admin"))
+	fmt.Println(cache.Audience())
+	// Output: admin
+}
+
+func ExampleCache_Lifetime() {
+	cache := sessioncache.New[Account](pool, sessioncache.WithLifetime(12*time.Hour))
+	fmt.Println(cache.Lifetime())
+	// Output: 12h0m0s
 }

@@ -2,18 +2,20 @@ package sessioncache
 
 import (
 	"context"
+	"errors"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Get returns the user of a live session. ok is false, and err nil, when the
+// Get returns the user of a live plain session. ok is false, and err nil, when the
 // session is absent or has expired by the database's clock: the two cannot be
-// told apart, and neither is an error. With an error nothing is known about the
-// session. [WithIdleTimeout] has it put off the session's end.
+// told apart, and neither is an error. With [ErrUnreadableSession] there is a
+// session, whose user T does not decode; with any other error nothing is known about
+// the session. Where the session has an idle timeout, Get extends it.
 func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err error) {
-	began := moment()
+	start := monotonicNow()
 	user, ok, err = c.get(ctx, id)
-	c.shared.metrics.get(began, ok, err)
+	c.shared.metrics.get(start, ok, err)
 	return user, ok, err
 }
 
@@ -23,24 +25,31 @@ func (c *Cache[T]) get(ctx context.Context, id string) (user T, ok bool, err err
 	if err != nil {
 		return user, false, err
 	}
-	session, err := c.lookUp(ctx, sessionID)
+	r, err := c.lookUp(ctx, sessionID)
 	if err != nil {
 		return user, false, interpret(op, err)
 	}
-	if !session.live {
+	if !isLivePlain(r) {
 		return user, false, nil
 	}
-	if user, err = c.decode(op, session.dict); err != nil {
+	if user, err = c.decode(op, r.UserDict); err != nil {
 		return user, false, err
 	}
-	if session.extend {
-		c.extend(ctx, sessionID)
+	if r.Extend {
+		c.extend(ctx, key{id: sessionID})
 	}
 	return user, true, nil
 }
 
-// GetAll returns the users of those sessions that are live, each under its id as
-// given. It is one statement, whatever their number, and puts off no end.
+// isLivePlain tells whether an id alone opens the session.
+func isLivePlain(r *row) bool {
+	return r != nil && r.Secret == "" && r.TTL >= 0
+}
+
+// GetAll returns the users of those plain sessions that are live, each under its id
+// as given. It is one statement, whatever their number, and extends no session. With
+// [ErrUnreadableSession] some session has a user that T does not decode; the others
+// are returned with it.
 func (c *Cache[T]) GetAll(ctx context.Context, ids ...string) (users map[string]T, err error) {
 	const op = "get all"
 	sessionIDs := make(sid.IDs, len(ids))
@@ -49,45 +58,22 @@ func (c *Cache[T]) GetAll(ctx context.Context, ids ...string) (users map[string]
 			return nil, err
 		}
 	}
-	sessions := make([]lookup, len(ids))
-	if err := c.lookUpTogether(ctx, sessionIDs, sessions); err != nil {
+	rows := make([]*row, len(ids))
+	if err := c.lookUpBatch(ctx, sessionIDs, rows); err != nil {
 		return nil, interpret(op, err)
 	}
 	users = make(map[string]T)
-	for i, session := range sessions {
-		if !session.live {
+	var unreadable error
+	for i, r := range rows {
+		if !isLivePlain(r) {
 			continue
 		}
-		if users[ids[i]], err = c.decode(op, session.dict); err != nil {
-			return nil, err
+		user, err := c.decode(op, r.UserDict)
+		if err != nil {
+			unreadable = errors.Join(unreadable, err)
+			continue
 		}
+		users[ids[i]] = user
 	}
-	return users, nil
-}
-
-// lookup is what the table says of an id.
-type lookup struct {
-	live   bool
-	dict   []byte // the user as JSON, of a live session; nobody else has it
-	extend bool   // time to put off the session's end
-}
-
-// lookUp finds a session, together with others who look for theirs when all
-// connections are busy.
-func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (lookup, error) {
-	if c.gets == nil {
-		return c.lookUpAlone(ctx, id)
-	}
-	return c.gets.Do(ctx, id)
-}
-
-func (c *Cache[T]) lookUpAlone(ctx context.Context, id sid.ID) (session lookup, err error) {
-	if c.config.idle > 0 {
-		return c.lookUpIdle(ctx, id)
-	}
-	session.dict, err = retryRead(ctx, c, func(ctx context.Context) ([]byte, error) {
-		return c.queries.GetSession(ctx, id)
-	})
-	session.live, err = found(err)
-	return session, err
+	return users, unreadable
 }

@@ -1,6 +1,7 @@
 package sessioncache_test
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +18,14 @@ func TestGetAbsent(t *testing.T) {
 	wantNone(t, cache, newID())
 }
 
-// TestSessionIsLiveFromStartToEndOneClock looks at a session at the very instants: in a
-// transaction now() stands still.
+// TestSessionIsLiveFromStartToEndOneClock looks at a session at the very instants.
 func TestSessionIsLiveFromStartToEndOneClock(t *testing.T) {
 	cache, pool := setup[raw](t)
-	id := set(t, cache, raw(`{}`))
+	id, token := set(t, cache, raw(`{}`)), issue(t, cache, raw(`{}`))
+	ids := []string{id, token.Handle().String()}
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		tx = oneClock{tx}
+		inTx := cache.WithTx(tx)
 		for _, instant := range []struct {
 			name       string
 			start, end time.Duration // from now
@@ -34,31 +37,65 @@ func TestSessionIsLiveFromStartToEndOneClock(t *testing.T) {
 			{"its last instant", -time.Hour, 0, true},
 			{"a microsecond after it", -time.Hour, -time.Microsecond, false},
 		} {
-			execute(t, tx, `
-				UPDATE session_cache SET session_startutc = now() + $1::interval, session_endutc = now() + $2::interval
-				WHERE sessionid = $3`, instant.start, instant.end, id)
-			inTx := cache.WithTx(tx)
+			for _, id := range ids {
+				execute(t, tx, `
+					UPDATE session_cache
+					SET session_startutc = now() + $1::interval, session_endutc = now() + $2::interval,
+					    session_deadlineutc = now() + $2::interval
+					WHERE sessionid = $3`, instant.start, instant.end, id)
+			}
+			want := func(call string, ok bool, err error) {
+				t.Helper()
+				if err != nil || ok != instant.live {
+					t.Errorf("%s: %s = %v, %v; want %v", instant.name, call, ok, err, instant.live)
+				}
+			}
 			_, ok, err := inTx.Get(t.Context(), id)
-			if err != nil || ok != instant.live {
-				t.Errorf("%s: Get = %v, %v; want %v", instant.name, ok, err, instant.live)
-			}
+			want("Get", ok, err)
+			users, err := inTx.GetAll(t.Context(), id)
+			want("GetAll", len(users) == 1, err)
 			ok, err = inTx.Update(t.Context(), id, func(*raw) error { return nil })
-			if err != nil || ok != instant.live {
-				t.Errorf("%s: Update = %v, %v; want %v", instant.name, ok, err, instant.live)
-			}
-			there := newID()
-			ok, err = inTx.Rotate(t.Context(), id, there)
-			if err != nil || ok != instant.live {
-				t.Errorf("%s: Rotate = %v, %v; want %v", instant.name, ok, err, instant.live)
-			}
+			want("Update", ok, err)
+			_, ok, err = inTx.Authenticate(t.Context(), token)
+			want("Authenticate", ok, err)
+			alive, err := inTx.Alive(t.Context(), token)
+			want("Alive", err == nil && alive[0], err)
+			ok, err = inTx.UpdateSession(t.Context(), token, func(*raw) error { return nil })
+			want("UpdateSession", ok, err)
+			renewed, ok, err := inTx.Renew(t.Context(), token)
+			want("Renew", ok, err)
 			if ok {
-				id = there
+				token = renewed
 			}
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestGetAll(t *testing.T) {
+	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
+	a, b, expired := set(t, cache, raw(`{"a":1}`)), set(t, cache, raw(`7`)), set(t, cache, raw(`{}`))
+	handle := issue(t, cache, raw(`{}`)).Handle().String()
+	sessiontest.Elapse(t, pool, named(b), idleTimeout/2)
+	sessiontest.Elapse(t, pool, named(expired), time.Hour)
+	upper := strings.ToUpper(a)
+	users, err := cache.GetAll(t.Context(), a, upper, b, expired, handle, newID())
+	if err != nil || len(users) != 3 || string(users[a]) != `{"a":1}` || string(users[upper]) != `{"a":1}` || string(users[b]) != `7` {
+		t.Errorf("GetAll = %s, %v", users, err)
+	}
+	if got := ttl(t, pool, b); got > idleTimeout/2 {
+		t.Errorf("GetAll extended a session: %s are left", got)
+	}
+	if users, err := cache.GetAll(t.Context()); err != nil || len(users) != 0 {
+		t.Errorf("GetAll of nothing = %v, %v", users, err)
+	}
+	numbers, err := sessioncache.New[int](pool).GetAll(t.Context(), a, b)
+	wantError(t, "GetAll with one that is no int", err, sessioncache.ErrUnreadableSession)
+	if len(numbers) != 1 || numbers[b] != 7 {
+		t.Errorf("GetAll = %v; want the one that is an int", numbers)
 	}
 }
 
@@ -81,11 +118,12 @@ func TestClientClockPlaysNoPart(t *testing.T) {
 		me := newID()
 		id := set(t, cache, userOf(me))
 		wantUser(t, cache, id, string(userOf(me)))
+		wantOpens(t, cache, issue(t, cache, userOf(me)), string(userOf(me)))
 		sessions, err := cache.UserSessions(t.Context(), me)
-		if err != nil || len(sessions) != 1 || sessions[0].Start.Year() < 2020 {
+		if err != nil || len(sessions) != 1 || sessions[0].CreatedAt.Year() < 2020 {
 			t.Errorf("UserSessions = %v, %v; want one that starts by the server's clock", sessions, err)
 		}
-		shift(t, pool, id, -time.Hour-time.Second)
+		sessiontest.Elapse(t, pool, named(id), time.Hour+time.Second)
 		wantNone(t, cache, id)
 	})
 }

@@ -33,7 +33,7 @@ func (c *Cache[T]) RunJanitor(ctx context.Context, every time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		if err := c.sweep(ctx, every); err != nil && ctx.Err() == nil {
+		if err := c.purgeOnce(ctx, every); err != nil && ctx.Err() == nil {
 			wait = min(retry, every)
 			retry = min(2*retry, every)
 			c.config.logger.LogAttrs(ctx, slog.LevelWarn, "janitor failed", slog.Any("error", err), slog.Duration("again_in", wait))
@@ -44,13 +44,13 @@ func (c *Cache[T]) RunJanitor(ctx context.Context, every time.Duration) {
 	}
 }
 
-// sweep purges once, unless somebody does. A panic, in a tracer say, is an error:
+// purgeOnce purges once, unless somebody does. A panic, in a tracer say, is an error:
 // it must not end the service that only wanted to be tidy.
-func (c *Cache[T]) sweep(ctx context.Context, every time.Duration) (err error) {
-	if !c.shared.sweeping.TryLock() {
+func (c *Cache[T]) purgeOnce(ctx context.Context, every time.Duration) (err error) {
+	if !c.shared.purging.TryLock() {
 		return nil
 	}
-	defer c.shared.sweeping.Unlock()
+	defer c.shared.purging.Unlock()
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("sessioncache: janitor: panic: %v", reason)

@@ -64,19 +64,12 @@ func TestJanitorWholeTable(t *testing.T) {
 	janitors.Wait()
 }
 
-// panicking is a tracer with a bug.
-type panicking struct{}
-
-func (panicking) TraceQueryStart(context.Context, *pgx.Conn, pgx.TraceQueryStartData) context.Context {
-	panic("in the tracer")
-}
-
-func (panicking) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
-
 func TestJanitorOutlivesPanics(t *testing.T) {
 	t.Parallel()
 	var log syncBuffer
-	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.ConnConfig.Tracer = panicking{} })
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
+		c.ConnConfig.Tracer = beforeStatement(func(context.Context, string) context.Context { panic("in the tracer") })
+	})
 	cache := sessioncache.New[raw](pool, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

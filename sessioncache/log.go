@@ -3,14 +3,13 @@ package sessioncache
 import (
 	"context"
 	"log/slog"
-
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// log reports an event of one session. sid.ID logs as its fingerprint.
-func (c *Cache[T]) log(ctx context.Context, level slog.Level, event string, session sid.ID, more ...slog.Attr) {
-	if c.config.logger.Enabled(ctx, level) { // or making the attributes would cost something
-		c.config.logger.LogAttrs(ctx, level, event, append(more, slog.Any("session", session))...)
+// logSession reports an event of one session: a sid.ID, which logs as its
+// fingerprint, a sid.Handle or a key.
+func logSession[S any](ctx context.Context, logger *slog.Logger, level slog.Level, event string, session S, more ...slog.Attr) {
+	if logger.Enabled(ctx, level) { // or making the attributes would cost something
+		logger.LogAttrs(ctx, level, event, append(more, slog.Any("session", session))...)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/rhaptos/sessiondb/db"
 )
 
-// Stats counts what the table holds, by the database's clock.
+// Stats counts what the table holds of all audiences, by the database's clock.
 type Stats struct {
 	Live    int64 // sessions that have not ended
 	Expired int64 // sessions that have, and wait for Purge
@@ -17,20 +17,22 @@ type Stats struct {
 	OldestExpired time.Duration
 
 	// MostOfOneUser is how many sessions, live and expired, the user with the most
-	// has stored.
+	// has stored in one audience.
 	MostOfOneUser int64
 }
 
 // Stats counts the sessions. It reads the indexes, not the users: a second or so
 // for a few million sessions. Once a minute is fine, once a request is not.
 func (c *Cache[T]) Stats(ctx context.Context) (Stats, error) {
-	row, err := retryRead(ctx, c, func(ctx context.Context) (db.GetSessionStatsRow, error) {
-		return c.queries.GetSessionStats(ctx)
+	row, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (db.GetSessionStatsRow, error) {
+		return queries.GetSessionStats(ctx)
 	})
 	if err != nil {
 		return Stats{}, interpret("stats", err)
 	}
-	return Stats(row), nil
+	return Stats{
+		Live: row.Live, Expired: row.Expired, OldestExpired: duration(row.OldestExpired), MostOfOneUser: row.MostOfOneUser,
+	}, nil
 }
 
 // Reindex rebuilds the table's indexes (REINDEX CONCURRENTLY), which grow under
@@ -41,11 +43,11 @@ func (c *Cache[T]) Reindex(ctx context.Context) error {
 	return interpret("reindex", c.queries.ReindexSessions(ctx))
 }
 
-// DeleteAll ends every session of everybody, and returns how many it deleted,
-// expired ones included.
+// DeleteAll ends every session of everybody in the Cache's audience, and returns how
+// many it deleted, expired ones included.
 func (c *Cache[T]) DeleteAll(ctx context.Context) (n int64, err error) {
-	n, err = retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
-		return c.queries.DeleteAllSessions(ctx)
+	n, err = retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.DeleteAudienceSessions(ctx, c.config.audience)
 	})
 	if err != nil {
 		return 0, interpret("delete all sessions", err)

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
 // insertMany stores n sessions that started long ago and end after the given
@@ -15,8 +16,8 @@ import (
 func insertMany(t *testing.T, pool *pgxpool.Pool, n int, end time.Duration) {
 	t.Helper()
 	_, err := pool.Exec(t.Context(), `
-		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
-		SELECT gen_random_uuid(), '{}', now() - interval '30 days', now() + $2::interval
+		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+		SELECT gen_random_uuid(), '{}', now() - interval '30 days', now() + $2::interval, now() + $2::interval
 		FROM generate_series(1, $1)`, n, end)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +70,7 @@ func TestPurgeRacingPurgeWholeTable(t *testing.T) {
 func TestPurgePassesOverLockedRowsWholeTableUndistributed(t *testing.T) {
 	cache, pool := setup[raw](t)
 	id := set(t, cache, raw(`{}`))
-	shift(t, pool, id, -2*time.Hour)
+	sessiontest.Elapse(t, pool, named(id), 2*time.Hour)
 	insertMany(t, pool, 5, -time.Hour)
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
@@ -93,11 +94,13 @@ func TestStatsWholeTable(t *testing.T) {
 	if err != nil || stats.Live != 7 || stats.Expired != 4 || stats.OldestExpired.Round(time.Minute) != 25*time.Hour {
 		t.Errorf("Stats = %+v, %v; want 7 live, 4 expired, the oldest for 25h", stats, err)
 	}
-	for _, user := range []string{"a", "b", "b", "b"} {
+	for _, user := range []string{"a", "b", "b"} {
 		set(t, cache, userOf(user))
 	}
-	if stats, err = cache.Stats(t.Context()); err != nil || stats.MostOfOneUser != 3 || stats.Live != 11 {
-		t.Errorf("Stats = %+v, %v; want 11 live, 3 of one user", stats, err)
+	issue(t, cache, userOf("b"))
+	issue(t, sessioncache.New[raw](pool, sessioncache.WithAudience("other")), userOf("b")) // who is another b
+	if stats, err = cache.Stats(t.Context()); err != nil || stats.MostOfOneUser != 3 || stats.Live != 12 {
+		t.Errorf("Stats = %+v, %v; want 12 live, 3 of one user", stats, err)
 	}
 }
 
@@ -120,8 +123,17 @@ func TestDeleteAllWholeTable(t *testing.T) {
 	cache, pool := setup[raw](t)
 	insertMany(t, pool, 3, time.Hour)
 	insertMany(t, pool, 2, -time.Hour)
+	other := sessioncache.New[raw](pool, sessioncache.WithAudience("other"))
+	token := issue(t, other, userOf("u"))
 	if n, err := cache.DeleteAll(t.Context()); err != nil || n != 5 {
 		t.Errorf("DeleteAll = %d, %v; want 5", n, err)
+	}
+	if stats, err := cache.Stats(t.Context()); err != nil || stats != (sessioncache.Stats{Live: 1, MostOfOneUser: 1}) {
+		t.Errorf("Stats = %+v, %v; want one session, of another audience", stats, err)
+	}
+	wantOpens(t, other, token, string(userOf("u")))
+	if n, err := other.DeleteAll(t.Context()); err != nil || n != 1 {
+		t.Errorf("DeleteAll of the other audience = %d, %v; want 1", n, err)
 	}
 	if stats, err := cache.Stats(t.Context()); err != nil || stats != (sessioncache.Stats{}) {
 		t.Errorf("Stats = %+v, %v; want zeros", stats, err)

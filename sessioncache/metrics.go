@@ -10,20 +10,23 @@ import (
 // Metrics counts what a Cache has done since it was made, those of its
 // transactions included. The numbers only grow.
 type Metrics struct {
-	Gets, Hits, Misses uint64 // calls of Get that were answered, with a session and without
-	Sets               uint64 // sessions stored
-	Deletes            uint64 // calls of Delete that were answered
-	Updates, Rotations uint64 // sessions changed, and moved
+	Gets, Hits, Misses uint64 // calls of Get and Authenticate that were answered, with a session and without
+	Sets               uint64 // sessions stored, by Set and Issue
+	Deletes            uint64 // calls of Delete, Revoke and DeleteSession that were answered
+	Updates            uint64 // sessions changed, by Update and UpdateSession
+	Renewals           uint64 // sessions that got a new token, by Renew
 	Conflicts          uint64 // ids used twice: each an attack or a bug
+	Superseded         uint64 // uses of a token that Renew had replaced
 
-	// Batches is the statements that several callers shared, Riders those callers.
-	Batches, Riders uint64
+	// Batches is the statements that several callers shared, BatchedCalls those
+	// callers.
+	Batches, BatchedCalls uint64
 
-	// Calls of Get, Set, Delete, Update and Rotate that ended with the error of that
-	// name. (Conflicts are counted above.)
-	Malformed, InvalidUser, Unavailable uint64
+	// Calls of those that ended with the error of that name. (Conflicts and superseded
+	// tokens are counted above.)
+	Malformed, InvalidUser, Unreadable, Unavailable uint64
 
-	GetLatency, SetLatency Histogram // of the calls that were answered
+	GetLatency, SetLatency Histogram // of the calls in Gets and Sets
 }
 
 // Histogram counts calls by how long they took.
@@ -56,9 +59,9 @@ func (c *Cache[T]) Metrics() Metrics {
 	m := &c.shared.metrics
 	metrics := Metrics{
 		Hits: m.hits.Load(), Misses: m.misses.Load(),
-		Sets: m.sets.Load(), Deletes: m.deletes.Load(), Updates: m.updates.Load(), Rotations: m.rotations.Load(),
-		Conflicts: m.conflicts.Load(), Batches: m.batches.Load(), Riders: m.riders.Load(),
-		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unavailable: m.unavailable.Load(),
+		Sets: m.sets.Load(), Deletes: m.deletes.Load(), Updates: m.updates.Load(), Renewals: m.renewals.Load(),
+		Conflicts: m.conflicts.Load(), Superseded: m.superseded.Load(), Batches: m.batches.Load(), BatchedCalls: m.batchedCalls.Load(),
+		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unreadable: m.unreadable.Load(), Unavailable: m.unavailable.Load(),
 		GetLatency: m.getLatency.load(), SetLatency: m.setLatency.load(),
 	}
 	metrics.Gets = metrics.Hits + metrics.Misses
@@ -66,22 +69,22 @@ func (c *Cache[T]) Metrics() Metrics {
 }
 
 type metrics struct {
-	hits, misses, sets, deletes, updates, rotations atomic.Uint64
-	conflicts, batches, riders                      atomic.Uint64
-	malformed, invalidUser, unavailable             atomic.Uint64
+	hits, misses, sets, deletes, updates, renewals  atomic.Uint64
+	conflicts, superseded, batches, batchedCalls    atomic.Uint64
+	malformed, invalidUser, unreadable, unavailable atomic.Uint64
 	getLatency, setLatency                          histogram
 }
 
-// epoch makes moments out of durations: to read the monotonic clock alone takes
+// epoch makes instants out of durations: to read the monotonic clock alone takes
 // half the time of [time.Now].
 var epoch = time.Now()
 
-func moment() time.Duration {
+func monotonicNow() time.Duration {
 	return time.Since(epoch)
 }
 
-// get notes the end of a Get.
-func (m *metrics) get(began time.Duration, ok bool, err error) {
+// get notes the end of a Get or an Authenticate.
+func (m *metrics) get(start time.Duration, ok bool, err error) {
 	switch {
 	case err != nil:
 		m.failed(err)
@@ -91,17 +94,17 @@ func (m *metrics) get(began time.Duration, ok bool, err error) {
 	default:
 		m.misses.Add(1)
 	}
-	m.getLatency.add(moment() - began)
+	m.getLatency.add(monotonicNow() - start)
 }
 
-// set notes the end of a Set.
-func (m *metrics) set(began time.Duration, err error) {
+// set notes the end of a Set or an Issue.
+func (m *metrics) set(start time.Duration, err error) {
 	if err != nil {
 		m.failed(err)
 		return
 	}
 	m.sets.Add(1)
-	m.setLatency.add(moment() - began)
+	m.setLatency.add(monotonicNow() - start)
 }
 
 // call notes the end of another call, which counter counts.
@@ -115,9 +118,9 @@ func (m *metrics) call(counter *atomic.Uint64, did bool, err error) {
 }
 
 // batch notes that callers share a statement.
-func (m *metrics) batch(riders int) {
+func (m *metrics) batch(calls int) {
 	m.batches.Add(1)
-	m.riders.Add(uint64(riders))
+	m.batchedCalls.Add(uint64(calls))
 }
 
 func (m *metrics) failed(err error) {
@@ -126,6 +129,8 @@ func (m *metrics) failed(err error) {
 		m.malformed.Add(1)
 	case errors.Is(err, ErrInvalidUser):
 		m.invalidUser.Add(1)
+	case errors.Is(err, ErrUnreadableSession):
+		m.unreadable.Add(1)
 	case errors.Is(err, ErrUnavailable):
 		m.unavailable.Add(1)
 	}

@@ -8,13 +8,13 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
 func TestMetrics(t *testing.T) {
 	cache, pool := setup[raw](t)
 	ctx := t.Context()
 	id := set(t, cache, raw(`{}`))
-	other := set(t, cache, raw(`{}`))
 	wantUser(t, cache, id, `{}`)
 	wantUser(t, cache, id, `{}`)
 	wantNone(t, cache, newID())
@@ -22,9 +22,22 @@ func TestMetrics(t *testing.T) {
 	_ = cache.Set(ctx, newID(), raw(`null`))
 	_, _ = cache.Update(ctx, id, increase)
 	_, _ = cache.Update(ctx, newID(), increase) // nothing is updated
-	moved := newID()
-	_, _ = cache.Rotate(ctx, id, moved)
-	_, _ = cache.Rotate(ctx, moved, other) // both end
+	token := issue(t, cache, raw(`{}`))
+	renewed := renew(t, cache, token)
+	_, _, _ = cache.Authenticate(ctx, token) // superseded
+	_, _, _ = cache.Renew(ctx, token)        // superseded
+	_, _, _ = cache.Renew(ctx, sid.NewToken())
+	wantOpens(t, cache, renewed, `{}`)
+	wantOpensNone(t, cache, token.Renewed())
+	_, _ = cache.UpdateSession(ctx, renewed, increase)
+	_, _ = cache.UpdateSession(ctx, sid.NewToken(), increase)
+	_ = cache.Revoke(ctx, renewed)
+	_, _ = cache.DeleteSession(ctx, renewed.Handle())
+	_, _, _ = cache.Authenticate(ctx, sid.Token{})
+	_, _ = cache.Issue(ctx, raw(`null`))
+	odd := set(t, cache, raw(`{}`))
+	execute(t, pool, `UPDATE session_cache SET userdict = 'null' WHERE sessionid = $1`, odd)
+	_, _, _ = cache.Get(ctx, odd)
 	third := set(t, cache, raw(`{}`))
 	_ = cache.Set(ctx, third, raw(`{}`))
 	_ = cache.Delete(ctx, third)
@@ -36,16 +49,16 @@ func TestMetrics(t *testing.T) {
 	_, _, _ = cache.Get(ctx, id)
 
 	got := cache.Metrics()
-	if n := total(got.GetLatency); n != 3 || got.GetLatency.Sum <= 0 {
-		t.Errorf("the latency of %d Gets is counted, %s in all; want 3", n, got.GetLatency.Sum)
+	if n := total(got.GetLatency); n != 5 || got.GetLatency.Sum <= 0 {
+		t.Errorf("the latency of %d Gets is counted, %s in all; want 5", n, got.GetLatency.Sum)
 	}
-	if n := total(got.SetLatency); n != 4 || got.SetLatency.Sum <= 0 {
-		t.Errorf("the latency of %d Sets is counted, %s in all; want 4", n, got.SetLatency.Sum)
+	if n := total(got.SetLatency); n != 5 || got.SetLatency.Sum <= 0 {
+		t.Errorf("the latency of %d Sets is counted, %s in all; want 5", n, got.SetLatency.Sum)
 	}
 	got.GetLatency, got.SetLatency = sessioncache.Histogram{}, sessioncache.Histogram{}
 	want := sessioncache.Metrics{
-		Gets: 3, Hits: 2, Misses: 1, Sets: 4, Deletes: 1, Updates: 1, Rotations: 1, Conflicts: 2,
-		Malformed: 1, InvalidUser: 1, Unavailable: 1,
+		Gets: 5, Hits: 3, Misses: 2, Sets: 5, Deletes: 3, Updates: 2, Renewals: 1, Conflicts: 1, Superseded: 2,
+		Malformed: 2, InvalidUser: 2, Unreadable: 1, Unavailable: 1,
 	}
 	if got != want {
 		t.Errorf("Metrics = %+v; want %+v", got, want)
@@ -74,8 +87,8 @@ func TestMetricsOfBatches(t *testing.T) {
 	}
 	all.Wait()
 	got := cache.Metrics()
-	if got.Batches == 0 || got.Riders < got.Batches || got.Riders > got.Gets || got.Hits != 64*20 {
-		t.Errorf("Metrics = %+v; want batches of riders", got)
+	if got.Batches == 0 || got.BatchedCalls < 2*got.Batches || got.BatchedCalls > got.Gets || got.Hits != 64*20 {
+		t.Errorf("Metrics = %+v; want batches of two calls or more", got)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/rhaptos/sessiondb/db"
 )
 
 const (
@@ -15,11 +17,14 @@ const (
 	// is over in milliseconds.
 	purgeBatch = 1000
 
-	// Purge waits between two batches for pauses times as long as the last one took,
+	// Purge waits between two batches for pauseFactor times as long as the last one took,
 	// and for longestPause at most. With one, two purgers at once took a whole CPU,
 	// and the 99th percentile of Gets went up by 75 %.
-	pauses       = 3
+	pauseFactor  = 3
 	longestPause = time.Second
+
+	// purgeOverrun is how much longer than its budget a purge may take.
+	purgeOverrun = 500 * time.Millisecond
 )
 
 // PurgeOption changes how one [Cache.Purge] goes about it.
@@ -36,7 +41,8 @@ type Progress struct {
 }
 
 // WithBudget ends a purge, without an error, when it has taken this long; the rest
-// is for the next one. Zero or less panics.
+// is for the next one. A statement that is under way then has half a second more. Zero
+// or less panics.
 //
 // Default: no limit but the context's.
 func WithBudget(d time.Duration) PurgeOption {
@@ -77,10 +83,19 @@ func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, 
 		option(&p)
 	}
 	progress := Progress{}
-	for began := time.Now(); ; {
-		batchBegan := time.Now()
-		purged, err := c.purgeBatch(ctx)
+	start, limited := time.Now(), ctx
+	if p.budget > 0 { // for a statement that meets a lock, or a slow disk
+		var cancel context.CancelFunc
+		limited, cancel = context.WithTimeout(ctx, p.budget+purgeOverrun)
+		defer cancel()
+	}
+	for {
+		batchStart := time.Now()
+		purged, err := c.purgeBatch(limited)
 		progress.Rows += purged
+		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			return progress.Rows, nil // its time is up
+		}
 		if err != nil {
 			return progress.Rows, interpret(op, err)
 		}
@@ -88,8 +103,8 @@ func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, 
 		if err := c.reportTo(ctx, p.report, &progress); err != nil {
 			return progress.Rows, interpret(op, err)
 		}
-		pause := min(pauses*time.Since(batchBegan), longestPause)
-		if purged < purgeBatch || (p.budget > 0 && time.Since(began)+pause >= p.budget) {
+		pause := min(pauseFactor*time.Since(batchStart), longestPause)
+		if purged < purgeBatch || (p.budget > 0 && time.Since(start)+pause >= p.budget) {
 			c.logCount(ctx, "expired sessions purged", progress.Rows)
 			return progress.Rows, nil
 		}
@@ -104,33 +119,38 @@ func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, 
 // purgeBatch removes a batch of expired sessions. Where the server refuses to lock
 // rows (Citus does, across shards) it does without, from then on.
 func (c *Cache[T]) purgeBatch(ctx context.Context) (int64, error) {
+	_, inTx := c.db.(pgx.Tx) // which an error ends
 	if !c.shared.noRowLocks.Load() {
-		purged, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
-			return c.queries.DeleteExpiredSessions(ctx, purgeBatch)
+		purged, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+			return queries.DeleteExpiredSessions(ctx, purgeBatch)
 		})
-		if _, inTx := c.db.(pgx.Tx); !hasCode(err, featureNotSupported) || inTx { // which is over now
+		if !hasCode(err, featureNotSupported) || inTx {
 			return purged, err
 		}
 		c.shared.noRowLocks.Store(true)
 	}
-	purged, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
-		return c.queries.DeleteExpiredSessionsUnlocked(ctx, purgeBatch)
+	purged, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.DeleteExpiredSessionsUnlocked(ctx, purgeBatch)
 	})
-	if hasCode(err, deadlockDetected) {
+	if rolledBack(err) && !inTx {
 		return 0, nil // somebody else purges: let them
 	}
 	return purged, err
 }
 
-func (c *Cache[T]) reportTo(ctx context.Context, report func(Progress), progress *Progress) (err error) {
+func (c *Cache[T]) reportTo(ctx context.Context, report func(Progress), progress *Progress) error {
 	if report == nil {
 		return nil
 	}
-	progress.OldestExpired, err = retryRead(ctx, c, c.queries.GetOldestExpired)
-	if err == nil {
-		report(*progress)
+	oldest, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.GetOldestExpired(ctx)
+	})
+	if err != nil {
+		return err
 	}
-	return err
+	progress.OldestExpired = duration(oldest)
+	report(*progress)
+	return nil
 }
 
 func hasCode(err error, code string) bool {

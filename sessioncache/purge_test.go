@@ -19,8 +19,8 @@ import (
 func addExpired(t *testing.T, db sessioncache.DB, n int) {
 	t.Helper()
 	tag, err := db.Exec(context.Background(), `
-		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
-		SELECT gen_random_uuid(), '{}', now() - interval '1 day', now() - make_interval(secs => n)
+		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+		SELECT gen_random_uuid(), '{}', now() - interval '1 day', now() - make_interval(secs => n), now() - make_interval(secs => n)
 		FROM generate_series(1, $1::int) AS n`, n)
 	if err != nil || tag.RowsAffected() != int64(n) {
 		t.Fatal(tag, err)

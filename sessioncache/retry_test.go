@@ -2,12 +2,15 @@ package sessioncache_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
@@ -61,14 +64,16 @@ func TestReadsAreRetriedAndWritesAreNot(t *testing.T) {
 	var network lossy
 	cache := sessioncache.New[raw](sessiontest.NewPool(t, network.configure))
 	ctx, me := t.Context(), newID()
-	id := set(t, cache, userOf(me))
+	id, token := set(t, cache, userOf(me)), issue(t, cache, userOf(me))
 
 	for name, read := range map[string]func() error{
 		"Get":          func() error { wantUser(t, cache, id, string(userOf(me))); return nil },
-		"Session":      func() error { _, _, err := cache.Session(ctx, id); return err },
-		"UserSessions": func() error { wantSessions(t, cache, me, id); return nil },
-		"Stats":        func() error { _, err := cache.Stats(ctx); return err },
-		"GetAll":       func() error { _, err := cache.GetAll(ctx, id); return err },
+		"GetAll":       func() error { return second(cache.GetAll(ctx, id)) },
+		"Authenticate": func() error { wantOpens(t, cache, token, string(userOf(me))); return nil },
+		"Alive":        func() error { return second(cache.Alive(ctx, token)) },
+		"Session":      func() error { _, _, err := cache.Session(ctx, token.Handle()); return err },
+		"UserSessions": func() error { wantSessions(t, cache, me, token); return nil },
+		"Stats":        func() error { return second(cache.Stats(ctx)) },
 	} {
 		for _, lost := range []int64{1, 2} {
 			network.losing.Store(lost)
@@ -81,16 +86,32 @@ func TestReadsAreRetriedAndWritesAreNot(t *testing.T) {
 		}
 	}
 
-	other := newID()
-	moved := newID()
+	other, somebody := newID(), newID()
+	renewed, revoked, deleted := issue(t, cache, raw(`{}`)), issue(t, cache, raw(`{}`)), issue(t, cache, raw(`{}`))
+	visitors := issue(t, cache, raw(`{}`), sessioncache.Anonymous())
 	for _, write := range []struct {
 		name     string
 		do       func() error
 		happened func()
 	}{
 		{"Set", func() error { return cache.Set(ctx, other, raw(`{}`)) }, func() { wantUser(t, cache, other, `{}`) }},
-		{"Rotate", func() error { return second(cache.Rotate(ctx, other, moved)) }, func() { wantUser(t, cache, moved, `{}`) }},
-		{"Delete", func() error { return cache.Delete(ctx, moved) }, func() { wantNone(t, cache, moved) }},
+		{"Delete", func() error { return cache.Delete(ctx, other) }, func() { wantNone(t, cache, other) }},
+		{"Issue", func() error { return second(cache.Issue(ctx, userOf(somebody))) }, func() {
+			if sessions, err := cache.UserSessions(ctx, somebody); err != nil || len(sessions) != 1 {
+				t.Errorf("after Issue: %v, %v; want one session", sessions, err)
+			}
+		}},
+		{"Renew", func() error { _, _, err := cache.Renew(ctx, renewed); return err }, func() {
+			_, _, err := cache.Authenticate(ctx, renewed)
+			wantError(t, "after Renew", err, sessioncache.ErrSuperseded)
+		}},
+		{"Revoke", func() error { return cache.Revoke(ctx, revoked) }, func() { wantOpensNone(t, cache, revoked) }},
+		{"Retire", func() error { return second(cache.Retire(ctx, visitors)) }, func() {
+			_, _, err := cache.Authenticate(ctx, visitors)
+			wantError(t, "after Retire", err, sessioncache.ErrSuperseded)
+		}},
+		{"DeleteSession", func() error { return second(cache.DeleteSession(ctx, deleted.Handle())) }, func() { wantOpensNone(t, cache, deleted) }},
+		{"DeleteUserSessions", func() error { return second(cache.DeleteUserSessions(ctx, somebody)) }, func() { wantSessions(t, cache, somebody) }},
 	} {
 		if _, err := cache.GetAll(ctx, id); err != nil { // a connection is there
 			t.Fatal(err)
@@ -123,4 +144,102 @@ func TestRetriesEnd(t *testing.T) {
 	wantError(t, "Get", err, sessioncache.ErrUnavailable)
 	network.losing.Store(0)
 	wantUser(t, cache, id, `{}`)
+}
+
+// TestSerializationFailuresAreRunAgainWholeTable has many callers change a few
+// sessions at once on connections where every statement is serializable: the server
+// ends some of their statements, and no caller notices.
+func TestSerializationFailuresAreRunAgainWholeTable(t *testing.T) {
+	t.Parallel()
+	var failures atomic.Int64
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
+		c.MaxConns = 8
+		c.ConnConfig.RuntimeParams["default_transaction_isolation"] = "serializable"
+		c.ConnConfig.Tracer = &failureCounter{code: "40001", failures: &failures}
+	})
+	cache := sessioncache.New[counter](pool)
+	ctx := t.Context()
+	const callers, rounds = 8, 50
+	var updates atomic.Int64
+	id, token := set(t, cache, counter{}), issue(t, cache, counter{})
+	for range rounds {
+		contested, absent := issue(t, cache, counter{}), newID()
+		var renewals, sets atomic.Int64
+		var all sync.WaitGroup
+		call := func(do func() error) {
+			all.Go(func() {
+				if err := do(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for range callers {
+			call(func() error {
+				ok, err := cache.Update(ctx, id, increment)
+				if ok {
+					updates.Add(1)
+				}
+				return err
+			})
+			call(func() error { return second(cache.UpdateSession(ctx, token, increment)) })
+			call(func() error {
+				err := cache.Set(ctx, absent, counter{})
+				if errors.Is(err, sessioncache.ErrConflict) {
+					return nil
+				}
+				sets.Add(1)
+				return err
+			})
+			call(func() error { return cache.Delete(ctx, absent) })
+			call(func() error { // an id of its own
+				own := newID()
+				return errors.Join(cache.Set(ctx, own, counter{}), cache.Delete(ctx, own))
+			})
+			call(func() error {
+				_, ok, err := cache.Renew(ctx, contested)
+				if errors.Is(err, sessioncache.ErrSuperseded) {
+					return nil
+				}
+				if ok {
+					renewals.Add(1)
+				}
+				return err
+			})
+		}
+		all.Wait()
+		if renewals.Load() != 1 || sets.Load() < 1 {
+			t.Errorf("%d renewals of one token and %d Sets of one id succeeded; want one and some", renewals.Load(), sets.Load())
+		}
+		if err := cache.Revoke(ctx, contested); err != nil {
+			t.Error(err)
+		}
+	}
+	user, _, err := cache.Get(ctx, id)
+	if err != nil || updates.Load() != callers*rounds || user.N != callers*rounds {
+		t.Errorf("%d Updates succeeded and %d are stored, %v; want %d", updates.Load(), user.N, err, callers*rounds)
+	}
+	session, _, err := cache.Authenticate(ctx, token)
+	if err != nil || session.User.N != callers*rounds {
+		t.Errorf("%d UpdateSessions are stored, %v; want %d", session.User.N, err, callers*rounds)
+	}
+	if failures.Load() == 0 {
+		t.Error("no statement failed: the test shows nothing")
+	}
+	t.Logf("%d serialization failures", failures.Load())
+}
+
+// failureCounter is a tracer that counts the statements that end with one code.
+type failureCounter struct {
+	code     string
+	failures *atomic.Int64
+}
+
+func (*failureCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (c *failureCounter) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](data.Err); ok && pgErr.Code == c.code {
+		c.failures.Add(1)
+	}
 }

@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-
-	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Set stores a user under a new session id. The session is live from now on, by
-// the database's clock, for [SessionDuration] or what [WithDuration] and
+// Set stores a user under a new plain session id. The session is live from now on,
+// by the database's clock, for [DefaultLifetime] or what [WithLifetime] and
 // [WithIdleTimeout] say.
 //
 // An id is never used twice. If it exists already, live or expired, Set deletes
@@ -18,10 +15,20 @@ import (
 // session, or a bug hands out ids twice, and in either case nobody may stay
 // logged in under it. This holds for a Set that is repeated because its answer
 // was lost on the way, too: it costs the user a login, and lets nobody in.
+//
+// Two Sets of one id so leave nobody logged in: once the second has returned
+// ErrConflict, nobody is, unless a third began before that. In a caller's transaction
+// the deletion happens when that is committed, although there was an error, and not
+// if it is rolled back, as pgx.BeginFunc does for an error. Above isolation level read
+// committed, a Set of an id that was stored after the transaction began is
+// [ErrUnavailable] there, and deletes nothing.
+//
+// The handle of a session with a token is no id, and nor is one of another audience:
+// Set on either returns ErrConflict and deletes nothing.
 func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
-	began := moment()
+	start := monotonicNow()
 	err := c.set(ctx, id, user)
-	c.shared.metrics.set(began, err)
+	c.shared.metrics.set(start, err)
 	return err
 }
 
@@ -37,62 +44,17 @@ func (c *Cache[T]) set(ctx context.Context, id string, user T) error {
 	}
 	stored, err := c.insert(ctx, insertion{ctx, sessionID, dict})
 	if err != nil {
-		return interpret(op, err)
+		return interpretStore(op, err)
 	}
 	if !stored {
-		c.conflict(ctx, sessionID)
-		if _, err := c.delete(ctx, sessionID); err != nil {
+		// Whether the session can be deleted or not, somebody has to know.
+		c.shared.metrics.conflicts.Add(1)
+		logSession(ctx, c.config.logger, slog.LevelWarn, "session id used twice", sessionID)
+		if err := c.delete(ctx, sessionID); err != nil {
 			return interpret(op, err)
 		}
 		return fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
 	}
-	c.log(ctx, slog.LevelDebug, "session set", sessionID)
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session set", sessionID)
 	return nil
-}
-
-// insertion is a session to be stored.
-type insertion struct {
-	ctx  context.Context // its caller's
-	id   sid.ID
-	dict string
-}
-
-// inserted is how that went: when it was not stored and there is no error, the id
-// exists.
-type inserted struct {
-	stored bool
-	err    error // this session's alone
-}
-
-// insert stores a session, together with others who store theirs when all
-// connections are busy.
-func (c *Cache[T]) insert(ctx context.Context, session insertion) (stored bool, err error) {
-	var result inserted
-	if c.sets == nil || len(session.dict) > largestTogether {
-		result, err = c.insertAlone(ctx, session)
-	} else {
-		result, err = c.sets.Do(ctx, session)
-	}
-	if err == nil {
-		err = result.err
-	}
-	return result.stored, err
-}
-
-func (c *Cache[T]) insertAlone(ctx context.Context, session insertion) (inserted, error) {
-	rows, err := retryUnsent(ctx, c, func(ctx context.Context) (int64, error) {
-		return c.queries.InsertSession(ctx, db.InsertSessionParams{
-			SessionID: session.id,
-			UserDict:  session.dict,
-			Duration:  c.config.lifetime(),
-		})
-	})
-	return inserted{stored: rows > 0}, err
-}
-
-// conflict reports an id that was about to be used a second time. Whether its
-// session can be deleted or not, somebody has to know.
-func (c *Cache[T]) conflict(ctx context.Context, id sid.ID) {
-	c.shared.metrics.conflicts.Add(1)
-	c.log(ctx, slog.LevelWarn, "session id used twice", id)
 }

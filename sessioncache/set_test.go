@@ -44,15 +44,30 @@ func TestSetTwiceEndsTheSession(t *testing.T) {
 	wantNone(t, cache, id)
 
 	expired := set(t, cache, raw(`{}`))
-	shift(t, pool, expired, -2*time.Hour)
+	sessiontest.Elapse(t, pool, named(expired), 2*time.Hour)
 	wantError(t, "Set on an expired id", cache.Set(t.Context(), expired, raw(`{}`)), sessioncache.ErrConflict)
 	wantNone(t, cache, expired)
 }
 
-func TestSetDuration(t *testing.T) {
+// TestSetOnAnothersID: a handle, and an id of another audience, are in use, and the
+// session there is not Set's to end.
+func TestSetOnAnothersID(t *testing.T) {
+	cache, pool := setup[raw](t)
+	token := issue(t, cache, raw(`{"token":1}`))
+	other := sessioncache.New[raw](pool, sessioncache.WithAudience("other"))
+	id := set(t, other, raw(`{"other":1}`))
+	for name, id := range map[string]string{"handle": token.Handle().String(), "id of another audience": id} {
+		wantError(t, "Set on a "+name, cache.Set(t.Context(), id, raw(`{}`)), sessioncache.ErrConflict)
+		wantNone(t, cache, id)
+	}
+	wantOpens(t, cache, token, `{"token":1}`)
+	wantUser(t, other, id, `{"other":1}`)
+}
+
+func TestSetLifetime(t *testing.T) {
 	for _, d := range []time.Duration{time.Second, 90 * time.Minute, 400 * 24 * time.Hour} {
 		t.Run(d.String(), func(t *testing.T) {
-			cache, pool := setup[raw](t, sessioncache.WithDuration(d))
+			cache, pool := setup[raw](t, sessioncache.WithLifetime(d))
 			id := set(t, cache, raw(`{}`))
 			var got time.Duration
 			err := pool.QueryRow(t.Context(), `SELECT session_endutc - session_startutc FROM session_cache WHERE sessionid = $1`, id).Scan(&got)
@@ -97,7 +112,7 @@ func TestSetRaceInTransactions(t *testing.T) {
 		others := [2]string{newID(), newID()}
 		_, conflicts := setAtOnce(t, 2, func(caller int) error {
 			var result error
-			err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			err := pgx.BeginTxFunc(t.Context(), pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 				result = cache.WithTx(tx).Set(t.Context(), id, raw(`{}`))
 				return cache.WithTx(tx).Set(t.Context(), others[caller], raw(`{}`))
 			})
@@ -112,7 +127,7 @@ func TestSetRaceInTransactions(t *testing.T) {
 	}
 }
 
-// setAtOnce starts the callers together and counts how they fared.
+// setAtOnce starts the callers at one moment and counts their results.
 func setAtOnce(t *testing.T, callers int, set func(caller int) error) (succeeded, conflicts int) {
 	t.Helper()
 	var nils, errConflicts atomic.Int32
@@ -187,4 +202,6 @@ func TestCacheOnOneConnection(t *testing.T) {
 		t.Errorf("Update = %v, %v", ok, err)
 	}
 	wantUser(t, cache, id, `{"n":2}`)
+	token := renew(t, cache, issue(t, cache, userOf("u"), sessioncache.MaxSessions(1)))
+	wantOpens(t, cache, token, string(userOf("u")))
 }

@@ -2,54 +2,81 @@ package sessioncache
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Update changes the user of a live session. It calls change once, with the user
-// as stored, and stores what change makes of it; the session's times stay.
+// Update changes the user of a live plain session. It calls change once, with the
+// user as stored, and stores what change makes of it; the session's times stay.
 //
-// Nobody else can change, rotate or delete the session in the meantime, so no
-// update is lost and no deleted session comes back; Get does not wait. ok is
-// false, and change is not called, when the session is absent or expired.
-// An error of change is returned as it is, and nothing is stored.
+// Nobody else can change or end the session in the meantime, so no update is lost
+// and no deleted session comes back; Get does not wait. ok is false, and change is
+// not called, when the session is absent or expired. An error of change is returned
+// as it is, and nothing is stored. A session never changes its user: if change
+// replaces the user_id, nothing is stored and the error is [ErrUserChanged].
 //
 // change must not use the database: it runs while a transaction holds a
 // connection of the pool and the lock on the session. What T does not decode from
 // the stored JSON is not stored again.
 func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) error) (ok bool, err error) {
-	defer func() { c.shared.metrics.call(&c.shared.metrics.updates, ok, err) }()
 	const op = "update"
-	sessionID, err := parseID(op, id)
-	if err != nil {
-		return false, err
+	k, err := parseKey(op, id)
+	if err == nil {
+		ok, err = c.update(ctx, op, k, change)
 	}
+	c.shared.metrics.call(&c.shared.metrics.updates, ok, err)
+	return ok, err
+}
 
-	tx, err := retryUnsent(ctx, c, c.db.Begin)
+// UpdateSession is [Cache.Update] for the session that a token opens. A superseded
+// token changes nothing: within ten seconds of the renewal the error is
+// [ErrSuperseded], as with [Cache.Authenticate].
+func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change func(user *T) error) (ok bool, err error) {
+	const op = "update the session"
+	k, err := c.keyOf(op, token)
+	if err == nil {
+		ok, err = c.update(ctx, op, k, change)
+	}
+	if !ok && err == nil {
+		err = c.whyNot(ctx, op, k)
+	}
+	c.shared.metrics.call(&c.shared.metrics.updates, ok, err)
+	return ok, err
+}
+
+func (c *Cache[T]) update(ctx context.Context, op string, k key, change func(user *T) error) (ok bool, err error) {
+	tx, err := c.begin(ctx)
 	if err != nil {
 		return false, interpret(op, err)
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
 	queries := c.queries.WithTx(tx)
 
-	dict, err := queries.LockSession(ctx, sessionID)
+	stored, err := queries.LockSession(ctx, db.LockSessionParams{SessionID: k.id, Audience: c.config.audience, Secret: k.secret})
 	if ok, err = found(err); !ok {
 		return false, interpret(op, err)
 	}
-	newDict, err := c.change(op, dict, change)
+	dict, err := c.change(op, stored.UserDict, change)
 	if err != nil {
 		return false, err
 	}
-	rows, err := queries.UpdateSession(ctx, db.UpdateSessionParams{SessionID: sessionID, UserDict: newDict})
-	if err != nil {
-		return false, interpret(op, err)
+	userID, err := queries.UpdateSession(ctx, db.UpdateSessionParams{
+		SessionID: k.id, Audience: c.config.audience, Secret: k.secret, UserDict: dict,
+	})
+	if ok, err = found(err); !ok {
+		return false, interpretStore(op, err)
+	}
+	if userID != stored.UserID {
+		return false, fmt.Errorf("sessioncache: %s: %w", op, ErrUserChanged)
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return false, interpret(op, err)
+		return false, interpretStore(op, err) // a deferred constraint's
 	}
-	c.log(ctx, slog.LevelDebug, "session updated", sessionID)
-	return rows > 0, nil
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session updated", k)
+	return true, nil
 }
 
 // change applies a change to a user as JSON.

@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
 type counter struct {
@@ -19,14 +22,11 @@ func increment(c *counter) error {
 }
 
 func TestUpdateKeepsTheTimes(t *testing.T) {
-	cache, pool := setup[raw](t)
+	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
 	me := newID()
 	id := set(t, cache, userOf(me))
-	shift(t, pool, id, -time.Minute)
-	before, err := cache.UserSessions(t.Context(), me)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sessiontest.Elapse(t, pool, named(id), time.Minute)
+	before := storedRow(t, pool, id)
 	ok, err := cache.Update(t.Context(), id, func(user *raw) error {
 		*user = append(*user, ' ')
 		return nil
@@ -35,16 +35,44 @@ func TestUpdateKeepsTheTimes(t *testing.T) {
 		t.Fatalf("Update = %v, %v", ok, err)
 	}
 	wantUser(t, cache, id, string(userOf(me))+" ")
-	after, err := cache.UserSessions(t.Context(), me)
-	if err != nil || len(after) != 1 || after[0].Start != before[0].Start || after[0].End != before[0].End {
-		t.Errorf("the session was %v and is %v, %v", before, after, err)
+	after := storedRow(t, pool, id)
+	if after.Created != before.Created || after.Expires != before.Expires || after.Deadline != before.Deadline {
+		t.Errorf("the session was %+v and is %+v", before, after)
 	}
+}
+
+// TestUpdateCannotChangeTheUser: a login is a new session. In a caller's transaction
+// the refusal undoes the change and nothing else.
+func TestUpdateCannotChangeTheUser(t *testing.T) {
+	cache, pool := setup[raw](t)
+	me := newID()
+	id, nobodys, token := set(t, cache, userOf(me)), set(t, cache, raw(`{}`)), issue(t, cache, userOf(me))
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		for _, cache := range []*sessioncache.Cache[raw]{cache, cache.WithTx(tx)} {
+			for _, user := range []string{string(userOf(newID())), `{}`, `{"user_id":null}`, `{"user_id":""}`} {
+				change := func(stored *raw) error { *stored = raw(user); return nil }
+				ok, err := cache.Update(t.Context(), id, change)
+				wantError(t, "Update to "+user, notOK(ok, err), sessioncache.ErrUserChanged)
+				ok, err = cache.UpdateSession(t.Context(), token, change)
+				wantError(t, "UpdateSession to "+user, notOK(ok, err), sessioncache.ErrUserChanged)
+			}
+			ok, err := cache.Update(t.Context(), nobodys, func(stored *raw) error { *stored = userOf(me); return nil })
+			wantError(t, "Update of nobody's session to a user", notOK(ok, err), sessioncache.ErrUserChanged)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantUser(t, cache, id, string(userOf(me)))
+	wantUser(t, cache, nobodys, `{}`)
+	wantOpens(t, cache, token, string(userOf(me)))
 }
 
 func TestUpdateAbsent(t *testing.T) {
 	cache, pool := setup[counter](t)
 	expired := set(t, cache, counter{})
-	shift(t, pool, expired, -2*time.Hour)
+	sessiontest.Elapse(t, pool, named(expired), 2*time.Hour)
 	for name, id := range map[string]string{"absent": newID(), "expired": expired} {
 		ok, err := cache.Update(t.Context(), id, func(*counter) error {
 			t.Errorf("%s: the change was called", name)
@@ -80,16 +108,6 @@ func TestUpdateRefusedChangesNothing(t *testing.T) {
 	})
 	wantUser(t, cache, id, `{"n":1}`)
 	wantGivenBack(t, pool)
-}
-
-func wantPanic(t *testing.T, f func()) {
-	t.Helper()
-	defer func() {
-		if recover() == nil {
-			t.Error("it did not panic")
-		}
-	}()
-	f()
 }
 
 func TestUpdateRaceLosesNone(t *testing.T) {

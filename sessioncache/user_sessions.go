@@ -2,63 +2,72 @@ package sessioncache
 
 import (
 	"context"
-	"time"
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Session is what is stored of a session beside its user, all by the database's
-// clock.
-type Session struct {
-	ID         sid.ID
-	UserID     string        // the user_id of its user; empty when there is none
-	Start, End time.Time     // both instants are part of it
-	Left       time.Duration // until End, when it was asked for; negative when it has passed
-	Live       bool          // that Get would have found it
-}
-
-// Session returns what is stored of a session beside its user. Unlike Get it
-// finds an expired one, too, until Purge has removed it: Live tells. It puts off
-// no end. ok is false, and err nil, when the session is absent.
-func (c *Cache[T]) Session(ctx context.Context, id string) (session Session, ok bool, err error) {
-	const op = "look up the session"
-	sessionID, err := parseID(op, id)
-	if err != nil {
-		return Session{}, false, err
-	}
-	row, err := retryRead(ctx, c, func(ctx context.Context) (db.GetSessionTimesRow, error) {
-		return c.queries.GetSessionTimes(ctx, sessionID)
-	})
-	if ok, err = found(err); !ok {
-		return Session{}, false, interpret(op, err)
-	}
-	session = Session{ID: sessionID, Start: row.StartUTC, End: row.EndUTC, Left: row.TimeLeft, Live: row.Live}
-	if row.UserID != nil {
-		session.UserID = *row.UserID
-	}
-	return session, true, nil
-}
-
-// UserSessions lists the live sessions of a user, newest first: those whose
-// stored JSON has this user_id at its top level. A user without any has an empty
-// list.
-func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session, error) {
+// UserSessions lists the live sessions with a token of a user, newest first: those
+// whose stored JSON has this user_id at its top level. Anonymous sessions are not
+// among them, and plain ones neither, which have no handle to name them by. A user
+// without any has an empty list. A session whose user T does not decode is listed
+// as [StateUnreadable].
+func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T], error) {
 	const op = "list the user's sessions"
 	if err := checkUserID(op, userID); err != nil {
 		return nil, err
 	}
-	rows, err := retryRead(ctx, c, func(ctx context.Context) ([]db.ListUserSessionsRow, error) {
-		return c.queries.ListUserSessions(ctx, userID)
+	rows, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) ([]db.ListUserSessionsRow, error) {
+		return queries.ListUserSessions(ctx, db.ListUserSessionsParams{Audience: c.config.audience, UserID: userID})
 	})
 	if err != nil {
 		return nil, interpret(op, err)
 	}
-	sessions := make([]Session, len(rows))
-	for i, row := range rows {
-		sessions[i] = Session{
-			ID: row.SessionID, UserID: userID, Start: row.StartUTC, End: row.EndUTC, Left: row.TimeLeft, Live: true,
+	sessions := make([]Session[T], len(rows))
+	for i, r := range rows {
+		session := describe[T](&row{
+			SessionID: r.SessionID, UserID: userID, Authenticated: r.Authenticated,
+			Created: r.Created, Expires: r.Expires, Deadline: r.Deadline, TTL: r.TTL,
+		}, StateLive)
+		if session.User, err = c.decode(op, r.UserDict); err != nil {
+			session.State = StateUnreadable
 		}
+		sessions[i] = session
 	}
 	return sessions, nil
+}
+
+// DeleteUserSessions ends the sessions of a user, all of them or all but those that
+// the handles name: log out everywhere, or everywhere else. It ends plain and
+// anonymous ones, too, and returns how many it deleted, expired ones that were still
+// stored included.
+//
+// A session that is being renewed at that moment ends as well. One that is being
+// issued may not: a login whose password was checked before, and that is stored
+// after. Where that matters, have both read the user's own row in one transaction
+// with the session (see sessionhttp's Manager.Tx). In a caller's transaction above
+// isolation level read committed, which would miss what others have just committed,
+// the error is [ErrIsolation].
+func (c *Cache[T]) DeleteUserSessions(ctx context.Context, userID string, except ...sid.Handle) (n int64, err error) {
+	const op = "delete the user's sessions"
+	if err := checkUserID(op, userID); err != nil {
+		return 0, err
+	}
+	if err := c.checkIsolation(ctx, op); err != nil {
+		return 0, err
+	}
+	ids := make(sid.IDs, len(except))
+	for i, handle := range except {
+		ids[i] = sid.ID(handle)
+	}
+	n, err = retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{
+			Audience: c.config.audience, UserID: userID, ExceptHandles: ids,
+		})
+	})
+	if err != nil {
+		return 0, interpret(op, err)
+	}
+	c.logCount(ctx, "sessions of a user deleted", n)
+	return n, nil
 }

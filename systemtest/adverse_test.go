@@ -131,11 +131,14 @@ func TestManySessionsOfOneUser(t *testing.T) {
 	cache, _ := newCache(t, 8)
 	const sessions, at = 10_000, 100
 	me := sid.New().String()
+	user := json.RawMessage(`{"user_id":"` + me + `"}`)
 	var all sync.WaitGroup
 	for range at {
 		all.Go(func() {
 			for range sessions / at {
-				set(t, cache, `{"user_id":"`+me+`"}`)
+				if _, err := cache.Issue(t.Context(), user); err != nil {
+					t.Error(err)
+				}
 			}
 		})
 	}
@@ -144,18 +147,17 @@ func TestManySessionsOfOneUser(t *testing.T) {
 	if err != nil || len(list) != sessions {
 		t.Fatalf("UserSessions = %d, %v; want %d", len(list), err, sessions)
 	}
-	ids := make([]string, len(list))
-	for i, session := range list {
-		ids[i] = session.ID.String()
+	for _, session := range list {
+		if string(session.User) != string(user) {
+			t.Fatalf("UserSessions lists %s; want %s", session.User, user)
+		}
 	}
-	if users, err := cache.GetAll(t.Context(), ids...); err != nil || len(users) != sessions {
-		t.Errorf("GetAll = %d, %v; want %d", len(users), err, sessions)
+	if n, err := cache.DeleteUserSessions(t.Context(), me, list[0].Handle); err != nil || n != sessions-1 {
+		t.Errorf("DeleteUserSessions = %d, %v; want %d", n, err, sessions-1)
 	}
-	if n, err := cache.DeleteUser(t.Context(), me, ids[0]); err != nil || n != sessions-1 {
-		t.Errorf("DeleteUser = %d, %v; want %d", n, err, sessions-1)
-	}
-	if list, err := cache.UserSessions(t.Context(), me); err != nil || len(list) != 1 {
-		t.Errorf("UserSessions = %d, %v; want the one that was excepted", len(list), err)
+	left, err := cache.UserSessions(t.Context(), me)
+	if err != nil || len(left) != 1 || left[0].Handle != list[0].Handle {
+		t.Errorf("UserSessions = %d, %v; want the one that was excepted", len(left), err)
 	}
 }
 
@@ -168,14 +170,26 @@ func TestRunawayTransaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := cache.WithTx(tx).Update(t.Context(), held, func(*json.RawMessage) error { return nil }); err != nil || !ok {
-		t.Fatal(ok, err)
+	user := json.RawMessage(`{"user_id":"held"}`)
+	token, err := cache.Issue(t.Context(), user)
+	if err != nil {
+		t.Fatal(err)
 	}
 	change := func(*json.RawMessage) error { return nil }
+	if ok, err := cache.WithTx(tx).Update(t.Context(), held, change); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if ok, err := cache.WithTx(tx).UpdateSession(t.Context(), token, change); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
 	for name, call := range map[string]func(ctx context.Context) error{
-		"Delete": func(ctx context.Context) error { return cache.Delete(ctx, held) },
-		"Update": func(ctx context.Context) error { _, err := cache.Update(ctx, held, change); return err },
-		"Rotate": func(ctx context.Context) error { _, err := cache.Rotate(ctx, held, sid.New().String()); return err },
+		"Delete":             func(ctx context.Context) error { return cache.Delete(ctx, held) },
+		"Update":             func(ctx context.Context) error { _, err := cache.Update(ctx, held, change); return err },
+		"UpdateSession":      func(ctx context.Context) error { _, err := cache.UpdateSession(ctx, token, change); return err },
+		"Renew":              func(ctx context.Context) error { _, _, err := cache.Renew(ctx, token); return err },
+		"Revoke":             func(ctx context.Context) error { return cache.Revoke(ctx, token) },
+		"DeleteSession":      func(ctx context.Context) error { _, err := cache.DeleteSession(ctx, token.Handle()); return err },
+		"DeleteUserSessions": func(ctx context.Context) error { _, err := cache.DeleteUserSessions(ctx, "held"); return err },
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		began := time.Now()
@@ -186,6 +200,9 @@ func TestRunawayTransaction(t *testing.T) {
 		}
 	}
 	wantUser(t, cache, held, `{"a":1}`)
+	if session, ok, err := cache.Authenticate(t.Context(), token); err != nil || !ok || string(session.User) != string(user) {
+		t.Errorf("Authenticate = %s, %v, %v; want %s", session.User, ok, err, user)
+	}
 	if ok, err := cache.Update(t.Context(), free, change); err != nil || !ok {
 		t.Errorf("Update of another session = %v, %v", ok, err)
 	}
@@ -253,8 +270,8 @@ func TestPurgersAmongCallers(t *testing.T) {
 	all.Go(func() {
 		for time.Now().Before(end) {
 			tag, err := outside.Exec(t.Context(), `
-				INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
-				SELECT gen_random_uuid(), '{"user_id":"gone"}', now() - interval '2 hours', now() - random() * interval '1 hour'
+				INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+				SELECT gen_random_uuid(), '{"user_id":"gone"}', now() - interval '2 hours', now() - random() * interval '1 hour', now()
 				FROM generate_series(1, 3000)`)
 			if err != nil {
 				t.Error(err)

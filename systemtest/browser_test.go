@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
@@ -21,7 +24,7 @@ import (
 // browsers saw.
 const screenshots = "screenshots"
 
-// TestBrowser has two real browsers use the webapp example.
+// TestBrowser has two real browsers use the webapp example: a laptop and a phone.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	if err := os.MkdirAll(screenshots, 0o755); err != nil {
@@ -29,61 +32,128 @@ func TestBrowser(t *testing.T) {
 	}
 	app := newWebapp(t)
 	app.start(t)
-	laptop, phone := app.browser(t, 1100, 900), app.browser(t, 390, 844)
+	laptop, phone := app.browser(t, 1100, 900), app.browser(t, 360, 740, chromedp.EmulateMobile, chromedp.EmulateTouch)
+	const password, another = "first programmer 1843", "second programmer 1952"
 
-	laptop.do(t, chromedp.Navigate(app.url), chromedp.WaitVisible(chromedp.CSS(`.users`)))
-	laptop.screenshot(t, "1-login")
-	for _, b := range []*browser{laptop, phone} {
-		b.do(t, chromedp.Navigate(app.url), chromedp.Click(chromedp.CSS(`.users button[value="2"]`)), chromedp.WaitVisible(chromedp.CSS(`#sessions`)))
-		b.wantText(t, "h1", "Hello, Ed Woodward")
+	// A visitor on the phone fills a basket, and has it after the login.
+	phone.open(t, app.url, `#goods`)
+	phone.screenshot(t, "01-shop")
+	phone.click(t, `button[value="Coffee"]`, `#items`)
+	phone.click(t, `button[value="Bread"]`, `#items li:nth-child(2)`)
+	phone.screenshot(t, "02-visitors-basket")
+	visitor := phone.token(t, false)
+	phone.click(t, `a[href="/login"].main`, `#login`)
+	phone.screenshot(t, "03-login")
+	phone.logIn(t, another, false, `#alert`)
+	phone.wantText(t, `#alert`, "The email address or the password is wrong.")
+	phone.screenshot(t, "04-wrong-password")
+	phone.logIn(t, password, false, `nav form[action="/logout"]`)
+	phone.wantText(t, `h1`, "Hello, Ada Lovelace")
+	phone.wantText(t, `#items li:nth-child(2)`, "Bread")
+	phone.screenshot(t, "05-users-basket")
+	if visitor == "" || phone.token(t, false) == visitor {
+		t.Error("the login keeps the visitor's token")
 	}
+
+	// The laptop's login is remembered.
+	laptop.open(t, app.url+"login", `#login`)
+	laptop.screenshot(t, "06-login")
+	laptop.logIn(t, password, true, `nav form[action="/logout"]`)
+	laptop.screenshot(t, "07-shop")
+	laptop.token(t, true)
 
 	// The page's scripts see the profile, and not the session.
 	visible := ask(t, laptop, chromedp.Evaluate[string](`document.cookie`))
 	if strings.Contains(visible, "session") || !strings.Contains(visible, "__Host-profile=") {
 		t.Errorf("document.cookie is %q; want the profile cookie alone", visible)
 	}
-	laptop.wantText(t, "#profile", "Ed Woodward")
-	token := laptop.token(t)
+	laptop.wantText(t, `#profile`, "Ada Lovelace")
 
-	// The laptop ends the phone's session; the phone's next click shows it.
-	laptop.do(t, chromedp.Reload(), chromedp.WaitVisible(chromedp.CSS(`tbody tr:nth-child(2)`)))
-	laptop.screenshot(t, "2-two-sessions")
-	phone.screenshot(t, "3-phone")
-	laptop.do(t, chromedp.Click(chromedp.CSS(`tbody tr:not(.current) button`)), chromedp.WaitNotPresent(chromedp.CSS(`tbody tr:nth-child(2)`)))
-	phone.do(t, chromedp.Click(chromedp.CSS(`form[action="/renew"] button`)), chromedp.WaitVisible(chromedp.CSS(`.users`)))
-	phone.wantText(t, ".notice", "That session has ended: somebody, you perhaps, ended it from elsewhere.")
-	phone.screenshot(t, "4-phone-ended")
+	// The laptop logs the phone out; the phone's page shows it.
+	phone.open(t, app.url+"devices", connected)
+	phone.screenshot(t, "08-devices")
+	phone.dark(t, true)
+	phone.screenshot(t, "09-devices-dark")
+	phone.dark(t, false)
+	laptop.open(t, app.url+"devices", connected)
+	laptop.screenshot(t, "10-devices")
+	laptop.click(t, `.rows li:not(.current) button`, `.notice`)
+	laptop.wantText(t, `.notice`, "The device is logged out.")
+	laptop.do(t, chromedp.WaitNotPresent(chromedp.CSS(`.rows li:nth-child(2)`)))
+	phone.do(t, chromedp.WaitNotPresent(chromedp.CSS(`#devices`)))
+	phone.wantText(t, `h1`, "You are logged out")
+	phone.screenshot(t, "11-logged-out")
+	phone.click(t, `a[href="/login"]`, `#login`)
+	phone.wantText(t, `.notice`, "You have been logged out, perhaps on another device.")
+	phone.screenshot(t, "12-login-again")
+	phone.logIn(t, password, false, `nav form[action="/logout"]`)
+	phone.open(t, app.url+"devices", connected)
 
-	// A login outlives the server.
+	// An old login has to be confirmed before the password can be changed. Then the
+	// other device is logged out, and the old password is no good.
+	laptop.open(t, app.url+"devices", connected)
+	handle := ask(t, laptop, chromedp.AttributeValue(chromedp.CSS(`.rows .current [name="handle"]`), "value")).Value
+	sessiontest.Elapse(t, app.pool, named(handle), 6*time.Minute)
+	token := laptop.token(t, true)
+	laptop.click(t, `nav a[href="/password"]`, `#confirm`)
+	laptop.screenshot(t, "13-confirm")
+	laptop.submit(t, `#confirm`, `#change`, `#password`, password)
+	laptop.screenshot(t, "14-password")
+	confirmed := laptop.token(t, true)
+	laptop.submit(t, `#change`, `.notice`, `#password`, another)
+	laptop.wantText(t, `.notice`, "The password is changed. All other devices are logged out.")
+	laptop.screenshot(t, "15-password-changed")
+	if changed := laptop.token(t, true); token == confirmed || confirmed == changed {
+		t.Error("the token has not been renewed")
+	}
+	phone.do(t, chromedp.WaitNotPresent(chromedp.CSS(`#devices`)))
+	phone.open(t, app.url+"login", `#login`)
+	phone.logIn(t, password, false, `#alert`)
+	phone.logIn(t, another, false, `nav form[action="/logout"]`)
+	phone.open(t, app.url+"password", `#change`)
+	phone.screenshot(t, "16-password")
+
+	// A login outlives the server, and an open page finds it again.
+	laptop.do(t, chromedp.WaitVisible(chromedp.CSS(connected)))
+	token = laptop.token(t, true)
 	app.stop(t)
+	laptop.do(t, chromedp.WaitVisible(chromedp.CSS(`#live[data-state="lost"]`)))
+	laptop.screenshot(t, "17-connection-lost")
 	app.start(t)
-	laptop.do(t, chromedp.Navigate(app.url), chromedp.WaitVisible(chromedp.CSS(`#sessions`)))
-	laptop.wantText(t, "h1", "Hello, Ed Woodward")
-	if laptop.token(t) != token {
+	laptop.do(t, chromedp.WaitVisible(chromedp.CSS(connected)))
+	laptop.open(t, app.url+"devices", `#devices`)
+	if laptop.token(t, true) != token {
 		t.Error("the token has changed")
 	}
 
-	ask(t, laptop, chromedp.Evaluate[string](`document.body.id = "before"`)) // the next page looks the same
-	laptop.do(t, chromedp.Click(chromedp.CSS(`form[action="/renew"] button`)), chromedp.WaitNotPresent(chromedp.CSS(`#before`)),
-		chromedp.WaitVisible(chromedp.CSS(`#sessions`)))
-	if laptop.token(t) == token {
-		t.Error("the token has not been renewed")
-	}
-	laptop.do(t, chromedp.Click(chromedp.CSS(`form[action="/logout"] button`)), chromedp.WaitVisible(chromedp.CSS(`.users`)))
-	if left := laptop.token(t); left != "" {
+	// Without its table the database does not answer. That ends no login.
+	app.execute(t, "ALTER TABLE session_cache RENAME TO elsewhere")
+	phone.open(t, app.url, `#alert`)
+	phone.wantText(t, `#alert`, "We cannot answer at the moment. Please try again in a few seconds.")
+	phone.screenshot(t, "18-unavailable")
+	app.execute(t, "ALTER TABLE elsewhere RENAME TO session_cache")
+	phone.open(t, app.url+"devices", connected)
+
+	laptop.click(t, `form[action="/devices/logout-others"] button`, `.notice`)
+	phone.do(t, chromedp.WaitNotPresent(chromedp.CSS(`#devices`)))
+	laptop.click(t, `form[action="/logout"] button`, `#login`)
+	if left := laptop.token(t, true); left != "" {
 		t.Error("a cookie is left after the logout")
 	}
 	if visible := ask(t, laptop, chromedp.Evaluate[string](`document.cookie`)); visible != "" {
 		t.Errorf("document.cookie is %q after the logout", visible)
 	}
-	laptop.do(t, chromedp.Navigate(app.url), chromedp.WaitVisible(chromedp.CSS(`.users`)))
+	laptop.open(t, app.url+"devices", `#login`)
 }
+
+// connected is there once the page has its event stream.
+const connected = `#live[data-state="connected"]`
 
 // webapp is the example, as a process that is stopped and started.
 type webapp struct {
 	path, addr, url string
-	environment     []string
+	database        string
+	pool            *pgxpool.Pool
 	process         *exec.Cmd
 }
 
@@ -98,8 +168,14 @@ func newWebapp(t *testing.T) *webapp {
 	addr := fmt.Sprintf("localhost:%d", freePort(t))
 	app := &webapp{
 		path: path, addr: addr, url: "http://" + addr + "/",
-		environment: append(os.Environ(), "DATABASE_URL="+sessiontest.NewDatabase(t).URL),
+		database: sessiontest.NewDatabase(t).URL,
 	}
+	pool, err := pgxpool.New(t.Context(), app.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	app.pool = pool
 	t.Cleanup(func() { app.stop(t) })
 	return app
 }
@@ -107,8 +183,7 @@ func newWebapp(t *testing.T) *webapp {
 // start returns when the service is ready.
 func (a *webapp) start(t *testing.T) {
 	t.Helper()
-	a.process = exec.Command(a.path, "-addr", a.addr)
-	a.process.Env = a.environment
+	a.process = exec.Command(a.path, "-addr", a.addr, "-database", a.database)
 	a.process.Stderr = os.Stderr
 	stdout, err := a.process.StdoutPipe()
 	if err != nil {
@@ -132,26 +207,49 @@ func (a *webapp) stop(t *testing.T) {
 	}
 }
 
+func (a *webapp) execute(t *testing.T, sql string) {
+	t.Helper()
+	if _, err := a.pool.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// named is a session's handle as a page shows it.
+type named string
+
+func (n named) String() string {
+	return string(n)
+}
+
 // browser is a Chromium with a profile of its own.
 type browser struct {
 	ctx context.Context
 }
 
-func (a *webapp) browser(t *testing.T, width, height int) *browser {
+func (a *webapp) browser(t *testing.T, width, height int, options ...chromedp.EmulateViewportOption) *browser {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
+	flags := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.WindowSize(width, height),
 		chromedp.NoSandbox, // which root has not
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-quic", true),
 	)
-	allocator, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	allocator, stop := chromedp.NewExecAllocator(context.Background(), flags...)
 	t.Cleanup(stop)
 	ctx, quit := chromedp.NewContext(allocator)
 	t.Cleanup(quit)
-	if err := chromedp.Do(ctx, chromedp.EmulateViewport(int64(width), int64(height))); err != nil {
+	if err := chromedp.Do(ctx, chromedp.EmulateViewport(int64(width), int64(height), options...)); err != nil {
 		t.Fatalf("%v: install it (apt-get install chromium)", err)
+	}
+	// The pages break no rule of their own Content-Security-Policy.
+	err := chromedp.Listen(ctx, func(event any) {
+		if entry, ok := event.(*log.EventEntryAdded); ok && entry.Entry.Source == log.EntrySourceSecurity {
+			t.Errorf("%s: %s", entry.Entry.URL, entry.Entry.Text)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return &browser{ctx}
 }
@@ -173,6 +271,55 @@ func (b *browser) do(t *testing.T, actions ...chromedp.Action[chromedp.Void]) {
 	ask(t, b, chromedp.Steps(actions...))
 }
 
+// open goes to a page and waits until something is there.
+func (b *browser) open(t *testing.T, url, shown string) {
+	t.Helper()
+	b.do(t, chromedp.Navigate(url), chromedp.WaitVisible(chromedp.CSS(shown)))
+}
+
+// click waits for the page that comes after it.
+func (b *browser) click(t *testing.T, selector, shown string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
+	defer cancel()
+	if _, err := chromedp.RunResponse(ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
+		t.Fatal(err)
+	}
+	b.do(t, chromedp.WaitVisible(chromedp.CSS(shown)))
+}
+
+// submit types into a form's fields, each a selector and a text, and sends it.
+func (b *browser) submit(t *testing.T, form, shown string, fields ...string) {
+	t.Helper()
+	for i := 0; i < len(fields); i += 2 {
+		field := chromedp.CSS(form + " " + fields[i])
+		b.do(t, chromedp.Clear(field), chromedp.SendKeys(field, fields[i+1]))
+	}
+	b.click(t, form+` button.main`, shown)
+}
+
+func (b *browser) logIn(t *testing.T, password string, remember bool, shown string) {
+	t.Helper()
+	if remember {
+		b.do(t, chromedp.Click(chromedp.CSS(`#remember`)))
+	}
+	b.submit(t, `#login`, shown, `#email`, "ada@example.org", `#password`, password)
+}
+
+func (b *browser) dark(t *testing.T, dark bool) {
+	t.Helper()
+	scheme := ""
+	if dark {
+		scheme = "dark"
+	}
+	_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (b *browser) wantText(t *testing.T, selector, want string) {
 	t.Helper()
 	if got := ask(t, b, chromedp.Text(chromedp.CSS(selector))); got != want {
@@ -181,8 +328,8 @@ func (b *browser) wantText(t *testing.T, selector, want string) {
 }
 
 // token is what the browser has in the session cookie, which only its developer
-// tools see.
-func (b *browser) token(t *testing.T) (token string) {
+// tools see. It is to end with the browser unless it is to be remembered.
+func (b *browser) token(t *testing.T, remembered bool) (token string) {
 	t.Helper()
 	result, err := chromedp.Call(b.ctx, network.GetCookies, network.GetCookiesParams{})
 	if err != nil {
@@ -191,7 +338,7 @@ func (b *browser) token(t *testing.T) (token string) {
 	for _, cookie := range result.Cookies {
 		if cookie.Name == "__Host-session" {
 			token = cookie.Value
-			if !cookie.Secure || !cookie.HTTPOnly || cookie.SameSite != network.CookieSameSiteLax || cookie.Path != "/" || cookie.Session {
+			if !cookie.Secure || !cookie.HTTPOnly || cookie.SameSite != network.CookieSameSiteLax || cookie.Path != "/" || cookie.Session == remembered {
 				t.Errorf("the session cookie is %+v", cookie)
 			}
 		}
@@ -199,8 +346,13 @@ func (b *browser) token(t *testing.T) (token string) {
 	return token
 }
 
+// screenshot also checks that nothing is cut off at the side.
 func (b *browser) screenshot(t *testing.T, name string) {
 	t.Helper()
+	if !ask(t, b, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= document.documentElement.clientWidth &&
+		[...document.querySelectorAll("a:not(.skip), button, input")].every((e) => e.getBoundingClientRect().right <= innerWidth)`)) {
+		t.Errorf("%s: the page is wider than the window", name)
+	}
 	png := ask(t, b, chromedp.FullScreenshot(100))
 	if err := os.WriteFile(filepath.Join(screenshots, name+".png"), png, 0o644); err != nil {
 		t.Error(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -93,11 +94,12 @@ func (p *pair) fail(t *testing.T, promoted func()) {
 // failover kills the primary under the clients, which find the promoted standby by
 // themselves; then the old primary comes back as a standby, read-only, where the
 // clients look first.
-func failover(t *testing.T) place {
+func failover(t *testing.T) environment {
 	p := newPair(t)
-	return place{
+	return environment{
 		url: multiHost("sessions", p.primary, p.standby), timeout: 5 * time.Second, pause: time.Second,
 		disturb: func(_ context.Context, back func()) error {
+			time.Sleep(rand.N(100 * time.Millisecond)) // in the middle of something
 			p.fail(t, back)
 			p.attach(t)
 			return nil

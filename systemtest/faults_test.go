@@ -22,11 +22,11 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// faults are what can happen to a database and the way to it, each on a place of
-// its own.
-var faults = map[string]func(t *testing.T) place{
-	"calm": func(t *testing.T) place {
-		return place{
+// faults are what can happen to a database and the way to it, each in an environment
+// of its own.
+var faults = map[string]func(t *testing.T) environment{
+	"no fault": func(t *testing.T) environment {
+		return environment{
 			url: sessiontest.NewDatabase(t).URL, timeout: 10 * time.Second, pause: time.Second,
 			disturb: func(context.Context, func()) error { return nil },
 		}
@@ -42,10 +42,10 @@ var faults = map[string]func(t *testing.T) place{
 	"connections reset": byToxic(`{"type": "reset_peer", "stream": "upstream"}`),
 	"answers delayed":   byToxic(`{"type": "latency", "attributes": {"latency": 20, "jitter": 20}}`),
 	"answers cut short": byToxic(`{"type": "limit_data", "attributes": {"bytes": 700}}`),
-	"network black hole": func(t *testing.T) place {
-		place := byToxic(`{"type": "timeout", "attributes": {"timeout": 0}}`)(t)
-		place.timeout = 50 * time.Millisecond // it lasts longer than callers wait
-		return place
+	"network black hole": func(t *testing.T) environment {
+		env := byToxic(`{"type": "timeout", "attributes": {"timeout": 0}}`)(t)
+		env.timeout = 50 * time.Millisecond // it lasts longer than callers wait
+		return env
 	},
 
 	"slots exhausted": slotsExhausted,
@@ -59,15 +59,15 @@ var faults = map[string]func(t *testing.T) place{
 }
 
 // byStatement is a fault that a statement makes.
-func byStatement(statement string) func(t *testing.T) place {
-	return func(t *testing.T) place {
+func byStatement(statement string) func(t *testing.T) environment {
+	return func(t *testing.T) environment {
 		url := sessiontest.NewDatabase(t).URL
 		administrator, err := pgxpool.New(t.Context(), url)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(administrator.Close)
-		return place{
+		return environment{
 			url: url, timeout: 10 * time.Second, pause: 20 * time.Millisecond,
 			disturb: func(ctx context.Context, _ func()) error {
 				_, err := administrator.Exec(ctx, statement)
@@ -78,11 +78,11 @@ func byStatement(statement string) func(t *testing.T) place {
 }
 
 // byToxic is a fault of the network, as toxiproxy makes it, for some moments.
-func byToxic(toxic string) func(t *testing.T) place {
-	return func(t *testing.T) place {
+func byToxic(toxic string) func(t *testing.T) environment {
+	return func(t *testing.T) environment {
 		c := startWithTable(t)
 		proxy, url := newProxy(t, c)
-		return place{
+		return environment{
 			url: url, timeout: time.Second, pause: 200 * time.Millisecond,
 			disturb: func(ctx context.Context, _ func()) error { return poison(ctx, proxy, toxic) },
 		}
@@ -114,10 +114,10 @@ func poison(ctx context.Context, proxy *toxiproxy.Proxy, toxic string) error {
 }
 
 // byRestart ends the server in some way and starts it again.
-func byRestart(end func(*cluster)) func(t *testing.T) place {
-	return func(t *testing.T) place {
+func byRestart(end func(*cluster)) func(t *testing.T) environment {
+	return func(t *testing.T) environment {
 		c := startWithTable(t)
-		return place{
+		return environment{
 			url: c.url("sessions"), timeout: 5 * time.Second, pause: time.Second,
 			disturb: func(context.Context, func()) error {
 				time.Sleep(rand.N(100 * time.Millisecond)) // in the middle of something
@@ -130,9 +130,9 @@ func byRestart(end func(*cluster)) func(t *testing.T) place {
 }
 
 // slotsExhausted has others take all of the server's connections (53300).
-func slotsExhausted(t *testing.T) place {
+func slotsExhausted(t *testing.T) environment {
 	c := startWithTable(t, "max_connections = 12", "superuser_reserved_connections = 0", "max_wal_senders = 0")
-	return place{
+	return environment{
 		url: c.url("sessions"), timeout: 5 * time.Second, pause: 100 * time.Millisecond,
 		disturb: func(ctx context.Context, _ func()) error {
 			var greedy []*pgx.Conn
@@ -165,9 +165,9 @@ func slotsExhausted(t *testing.T) place {
 }
 
 // serverPaused stops every process of the server for longer than callers wait.
-func serverPaused(t *testing.T) place {
+func serverPaused(t *testing.T) environment {
 	c := startWithTable(t)
-	return place{
+	return environment{
 		url: c.url("sessions"), timeout: 100 * time.Millisecond, pause: 200 * time.Millisecond,
 		disturb: func(context.Context, func()) error {
 			c.signal(syscall.SIGSTOP)
@@ -181,7 +181,7 @@ func serverPaused(t *testing.T) place {
 // diskFull leaves no room for the WAL, on a small file system of its own, until
 // the server gives up; then there is room again. Where nobody may mount one, the
 // server may not write to the folder instead, which it takes as badly.
-func diskFull(t *testing.T) place {
+func diskFull(t *testing.T) environment {
 	c := newFolder(t)
 	disk := filepath.Join(c.folder, "disk")
 	wal := filepath.Join(disk, "pg_wal")
@@ -211,7 +211,7 @@ func diskFull(t *testing.T) place {
 	c.configure(t, "max_wal_size = 6MB", "min_wal_size = 2MB")
 	c.start(t)
 	c.createTable(t)
-	return place{
+	return environment{
 		url: c.url("sessions"), timeout: 5 * time.Second, pause: time.Second,
 		disturb: func(ctx context.Context, _ func()) error {
 			if err := fill(); err != nil {
@@ -257,7 +257,7 @@ func fillWith(path string) error {
 }
 
 // mixed makes one fault after another, of the network and of the server.
-func mixed(t *testing.T) place {
+func mixed(t *testing.T) environment {
 	c := startWithTable(t)
 	proxy, url := newProxy(t, c)
 	kinds := []func(ctx context.Context) error{
@@ -276,7 +276,7 @@ func mixed(t *testing.T) place {
 		func(context.Context) error { c.kill(); c.start(t); return nil },
 		func(context.Context) error { c.end(syscall.SIGQUIT); c.start(t); return nil },
 	}
-	return place{
+	return environment{
 		url: url, timeout: time.Second, pause: 100 * time.Millisecond,
 		disturb: func(ctx context.Context, _ func()) error {
 			for range 2 {

@@ -2,7 +2,6 @@ package systemtest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -20,40 +19,59 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-var histories = flag.Int("histories", 3, "how many histories TestLinearizable records of each fault")
+var histories = flag.Int("histories", 3, "how many histories of each kind of session are recorded under each fault")
 
 const (
 	servers = 3  // caches, each with a pool of its own, as on three machines
-	clients = 12 // spread over them: more than there are slots, so that they ride together
-	calls   = 80 // of each client
-	keys    = 8  // few enough that ids collide
+	clients = 12 // spread over them: more than there are slots, so that they share batches
 
-	// A client that has made so many writes of which it does not know whether they
+	calls = 80 // of each client, that are answered
+
+	// A client that has made so many changes of which it does not know whether they
 	// happened only reads from then on: each doubles the orders to look through.
 	unknownWrites = 2
 
 	// overtime is how much longer than its context a call may take on a busy
 	// machine.
 	overtime = 10 * time.Second
+
+	// undecided is how long the checker looks at one history.
+	undecided = 20 * time.Second
 )
 
-// TestLinearizable records what concurrent clients see while a fault goes on, and
+// workload is what the clients do with sessions of one kind.
+type workload interface {
+	// step makes a call of a client, with readOnly one that changes nothing. An error
+	// other than ErrUnavailable is one that no call may end with, here and below.
+	step(ctx context.Context, client int, readOnly bool) error
+
+	// keep stores a session that nobody else knows, and ends it again or not.
+	keep(ctx context.Context, client int, end bool) error
+
+	// ping makes a call to a server that changes nothing.
+	ping(ctx context.Context, server int) error
+
+	// settle reads everything once more, when the fault is over.
+	settle(ctx context.Context) error
+
+	seen() *history
+}
+
+// underEachFault records what concurrent clients see while a fault goes on, and
 // has porcupine look for an order that explains it. When the fault is over it
 // looks for what was acknowledged.
-func TestLinearizable(t *testing.T) {
-	t.Parallel()
+func underEachFault(t *testing.T, model porcupine.Model, start func(pools [servers]*pgxpool.Pool) workload) {
 	var table table
 	t.Cleanup(func() { t.Log(table.String()) }) // after the subtests
 	for name, newFault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			place := newFault(t)
+			env := newFault(t)
 			row := &row{fault: name}
 			for range *histories {
-				check(t, model, record(t, place, row), row)
+				check(t, model, record(t, env, start, row), row)
 				if t.Failed() {
 					break
 				}
@@ -71,7 +89,7 @@ func TestLinearizable(t *testing.T) {
 
 func check(t *testing.T, model porcupine.Model, history []porcupine.Operation, row *row) {
 	t.Helper()
-	result, info := porcupine.CheckOperationsVerbose(model, history, 20*time.Second)
+	result, info := porcupine.CheckOperationsVerbose(model, history, undecided)
 	switch result {
 	case porcupine.Ok:
 		row.decided++
@@ -84,8 +102,8 @@ func check(t *testing.T, model porcupine.Model, history []porcupine.Operation, r
 	}
 }
 
-// place is where a fault happens.
-type place struct {
+// environment is where a fault happens.
+type environment struct {
 	url     string        // for the clients
 	timeout time.Duration // of each call
 	pause   time.Duration // between one disturbance and the next
@@ -93,15 +111,6 @@ type place struct {
 	// disturb makes the fault once, from beginning to end. It calls back when the
 	// database could answer again, if that is before it returns.
 	disturb func(ctx context.Context, back func()) error
-}
-
-// store is what the clients call: a Cache, or one with a bug, to see whether the
-// checker finds it.
-type store interface {
-	Set(ctx context.Context, id string, user json.RawMessage) error
-	Get(ctx context.Context, id string) (user json.RawMessage, ok bool, err error)
-	Delete(ctx context.Context, id string) error
-	Update(ctx context.Context, id string, change func(user *json.RawMessage) error) (ok bool, err error)
 }
 
 func newPool(t *testing.T, url string) *pgxpool.Pool {
@@ -119,35 +128,45 @@ func newPool(t *testing.T, url string) *pgxpool.Pool {
 }
 
 // record runs the clients, and the fault again and again until they are done.
-func record(t *testing.T, place place, row *row) []porcupine.Operation {
+func record(t *testing.T, env environment, start func(pools [servers]*pgxpool.Pool) workload, row *row) []porcupine.Operation {
 	t.Helper()
-	var stores [servers]store
-	for i := range stores {
-		pool := newPool(t, place.url)
+	var pools [servers]*pgxpool.Pool
+	for i := range pools {
+		pool := newPool(t, env.url)
 		defer func() {
 			// A connection that broke is given back a moment after its caller has gone.
 			eventually(t, "every connection is given back", func() bool { return pool.Stat().AcquiredConns() == 0 })
 			pool.Close()
 		}()
-		stores[i] = sessioncache.New[json.RawMessage](pool)
+		pools[i] = pool
 	}
-	return recordStores(t, place, stores, row)
-}
-
-func recordStores(t *testing.T, place place, stores [servers]store, row *row) []porcupine.Operation {
-	t.Helper()
-	h := &history{start: time.Now(), timeout: place.timeout}
-	for i := range h.ids {
-		h.ids[i] = sid.New().String()
-	}
+	w := start(pools)
+	h := w.seen()
+	h.timeout = env.timeout
 	var all, disturbed sync.WaitGroup
 	var disturbances atomic.Int64
 	done := make(chan struct{})
-	for i := range clients {
+	for client := range clients {
 		all.Go(func() {
-			c := client{history: h, number: i, store: stores[i%servers]}
-			for n := 0; n < calls || disturbances.Load() == 0; n++ {
-				if err := c.step(t.Context(), n); err != nil {
+			answered := true
+			for n := 0; (n < calls || disturbances.Load() == 0) && !t.Failed(); {
+				if n >= calls { // only waiting for the fault
+					time.Sleep(10 * time.Millisecond)
+				}
+				// A client that gets no answer only reads until it does.
+				readOnly := n >= calls || !answered || h.unknown[client] >= unknownWrites
+				err := w.step(t.Context(), client, readOnly)
+				if err == nil && n%10 == 0 && n < calls {
+					err = w.keep(t.Context(), client, n%20 == 0)
+				}
+				answered = err == nil
+				switch {
+				case answered:
+					n++
+				case errors.Is(err, sessioncache.ErrUnavailable):
+					h.unanswered.Add(1)
+					time.Sleep(rand.N(20 * time.Millisecond)) // as a client that tries again would
+				default:
 					t.Error(err)
 					return
 				}
@@ -158,9 +177,9 @@ func recordStores(t *testing.T, place place, stores [servers]store, row *row) []
 		for {
 			var measured sync.WaitGroup
 			restored := sync.OnceFunc(func() {
-				measured.Go(func() { row.recovered(recovery(t, stores)) })
+				measured.Go(func() { row.recovered(recovery(t, w)) })
 			})
-			if err := place.disturb(t.Context(), restored); err != nil {
+			if err := env.disturb(t.Context(), restored); err != nil {
 				t.Error(err)
 			}
 			restored()
@@ -169,14 +188,22 @@ func recordStores(t *testing.T, place place, stores [servers]store, row *row) []
 			select {
 			case <-done:
 				return
-			case <-time.After(place.pause):
+			case <-time.After(env.pause):
 			}
 		}
 	})
 	all.Wait()
 	close(done)
 	disturbed.Wait()
-	h.settle(t, stores)
+	h.timeout = 10 * time.Second
+	if err := w.settle(t.Context()); err != nil {
+		t.Errorf("the fault is over: %v", err)
+	}
+	for _, kept := range h.acknowledged {
+		if !kept(t.Context()) {
+			h.lost++
+		}
+	}
 	row.count(h)
 	return h.operations
 }
@@ -192,15 +219,14 @@ func eventually(t *testing.T, what string, happens func() bool) {
 	}
 }
 
-// recovery is how long it takes, from now, until every store answers again.
-func recovery(t *testing.T, stores [servers]store) time.Duration {
+// recovery is how long it takes, from now, until every server answers again.
+func recovery(t *testing.T, w workload) time.Duration {
 	t.Helper()
 	began := time.Now()
-	id := sid.New().String()
-	for _, store := range stores {
+	for server := range servers {
 		for {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			_, _, err := store.Get(ctx, id)
+			err := w.ping(ctx, server)
 			cancel()
 			if err == nil {
 				break
@@ -218,126 +244,35 @@ func recovery(t *testing.T, stores [servers]store) time.Duration {
 // history is what the clients have seen.
 type history struct {
 	start   time.Time
-	timeout time.Duration
-	ids     [keys]string
+	timeout time.Duration // of each call
 
-	mu         sync.Mutex
-	operations []porcupine.Operation
-	unknown    int
-	stored     map[string]string // sessions that nobody else touches, whose Set returned nil
-	ended      []string          // and those whose Delete did
-	lost       int               // of the two
+	unknown    [clients]int // changes that may have happened; each client counts its own
+	unanswered atomic.Int64 // calls
+
+	mu           sync.Mutex
+	operations   []porcupine.Operation
+	acknowledged []func(ctx context.Context) bool // changes, and whether they are still there
+	lost         int                              // of these
 }
 
-// client calls one of the stores.
-type client struct {
-	history *history
-	number  int
-	store   store
-	unknown int
+func (h *history) seen() *history {
+	return h
 }
 
-// step makes a call or two. The error is one that no call may end with.
-func (c *client) step(ctx context.Context, n int) error {
-	in := input{
-		key:   c.history.ids[rand.IntN(keys)],
-		kind:  []kind{kindSet, kindGet, kindGet, kindGet, kindDelete, kindUpdate}[rand.IntN(6)],
-		value: fmt.Sprintf(`"%d-%d"`, c.number, n),
-	}
-	if c.unknown >= unknownWrites || n >= calls {
-		in.kind = kindGet
-	}
-	if n >= calls { // only waiting for the fault
-		time.Sleep(10 * time.Millisecond)
-	}
-	if n%10 == 0 && n < calls {
-		if err := c.keep(ctx, in.value, n%20 == 0); err != nil {
-			return err
-		}
-	}
-	err := c.call(ctx, in)
-	if errors.Is(err, sessioncache.ErrUnavailable) {
-		if in.kind != kindGet {
-			c.unknown++
-		}
-		time.Sleep(rand.N(20 * time.Millisecond)) // as a client that tries again would
-		return nil
-	}
-	return err
-}
-
-// keep stores a session that nobody else knows, and ends it again or not.
-func (c *client) keep(ctx context.Context, value string, end bool) error {
-	id := sid.New().String()
-	ctx, cancel := context.WithTimeout(ctx, c.history.timeout)
-	defer cancel()
-	err := c.store.Set(ctx, id, json.RawMessage(value))
-	if err == nil && end {
-		if err = c.store.Delete(ctx, id); err == nil {
-			c.history.mu.Lock()
-			c.history.ended = append(c.history.ended, id)
-			c.history.mu.Unlock()
-		}
-	} else if err == nil {
-		c.history.mu.Lock()
-		if c.history.stored == nil {
-			c.history.stored = map[string]string{}
-		}
-		c.history.stored[id] = value
-		c.history.mu.Unlock()
-	}
-	if errors.Is(err, sessioncache.ErrUnavailable) {
-		return nil
-	}
-	return err
-}
-
-// call makes a call and notes it.
-func (c *client) call(ctx context.Context, in input) error {
-	h := c.history
+// timed makes a call with the history's timeout, and tells when it began and ended.
+func (h *history) timed(ctx context.Context, kind kind, call func(ctx context.Context) error) (began, ended time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
-	var out output
-	var err error
-	began := time.Since(h.start)
-	switch in.kind {
-	case kindSet:
-		err = c.store.Set(ctx, in.key, json.RawMessage(in.value))
-	case kindGet:
-		var value json.RawMessage
-		value, out.ok, err = c.store.Get(ctx, in.key)
-		out.value = string(value)
-	case kindDelete:
-		err = c.store.Delete(ctx, in.key)
-	case kindUpdate:
-		out.ok, err = c.store.Update(ctx, in.key, func(value *json.RawMessage) error {
-			out.value, *value = string(*value), json.RawMessage(in.value)
-			return nil
-		})
+	began = time.Since(h.start)
+	err = call(ctx)
+	ended = time.Since(h.start)
+	if took := ended - began; took > h.timeout+overtime {
+		err = fmt.Errorf("%s took %s, with a context of %s", kind, took, h.timeout)
 	}
-	took := time.Since(h.start) - began
-	if took > h.timeout+overtime {
-		return fmt.Errorf("%s took %s, with a context of %s", in.kind, took, h.timeout)
-	}
-	switch {
-	case errors.Is(err, sessioncache.ErrConflict):
-		h.note(c.number, input{in.key, kindFind, ""}, output{}, began, began+took)
-		h.note(c.number+clients, input{in.key, kindDelete, ""}, output{}, began, began+took)
-		return nil
-	case errors.Is(err, sessioncache.ErrUnavailable):
-		h.mu.Lock()
-		h.unknown++
-		h.mu.Unlock()
-		if in.kind != kindGet { // which says nothing, and changes nothing
-			h.note(c.number, in, output{unknown: true}, began, math.MaxInt64) // as late as it likes
-		}
-		return err
-	}
-	h.note(c.number, in, out, began, began+took)
-	return err
+	return began, ended, err
 }
 
-func (h *history) note(client int, in input, out output, began, ended time.Duration) {
+func (h *history) note(client int, in, out any, began, ended time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.operations = append(h.operations, porcupine.Operation{
@@ -345,27 +280,13 @@ func (h *history) note(client int, in input, out output, began, ended time.Durat
 	})
 }
 
-// settle reads everything once more, when the fault is over: what was
-// acknowledged is there, and what was ended is not.
-func (h *history) settle(t *testing.T, stores [servers]store) {
-	t.Helper()
-	h.timeout = 10 * time.Second
-	for i, id := range h.ids {
-		c := client{history: h, number: 2*clients + i, store: stores[i%servers]}
-		if err := c.call(t.Context(), input{key: id, kind: kindGet}); err != nil {
-			t.Errorf("the fault is over: %v", err)
-		}
-	}
-	for id, value := range h.stored {
-		if got, ok, err := stores[0].Get(t.Context(), id); err != nil || !ok || string(got) != value {
-			h.lost++ // a session that was stored
-		}
-	}
-	for _, id := range h.ended {
-		if _, ok, err := stores[1].Get(t.Context(), id); err != nil || ok {
-			h.lost++ // the end of a session
-		}
-	}
+// never is the end of a call that may still happen, as late as it likes.
+const never time.Duration = math.MaxInt64
+
+func (h *history) acknowledge(kept func(ctx context.Context) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.acknowledged = append(h.acknowledged, kept)
 }
 
 // row is what has been seen of one fault.
@@ -382,8 +303,8 @@ func (r *row) count(h *history) {
 	defer r.mu.Unlock()
 	r.histories++
 	r.operations += len(h.operations)
-	r.unknown += h.unknown
-	r.acknowledged += len(h.stored) + len(h.ended)
+	r.unknown += int(h.unanswered.Load())
+	r.acknowledged += len(h.acknowledged)
 	r.lost += h.lost
 }
 

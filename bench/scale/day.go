@@ -33,7 +33,7 @@ func day(ctx context.Context, server *sessiontest.Server, o options, page *strin
 		return err
 	}
 	defer pool.Close()
-	cache := sessioncache.New[json.RawMessage](pool, sessioncache.WithDuration(hour))
+	cache := sessioncache.New[json.RawMessage](pool, sessioncache.WithLifetime(hour))
 	ctx, cancel := context.WithTimeout(ctx, o.day)
 	defer cancel()
 	var all sync.WaitGroup
@@ -87,8 +87,8 @@ func day(ctx context.Context, server *sessiontest.Server, o options, page *strin
 	}
 	sessions := mean(live[settled:])
 	if _, err := fresh.Exec(context.WithoutCancel(ctx), `
-		INSERT INTO session_cache (sessionid, userdict, session_endutc)
-		SELECT gen_random_uuid(), $1::json, now() + interval '1 hour' FROM generate_series(1, $2::int)`, string(user), int(sessions)); err != nil {
+		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+		SELECT gen_random_uuid(), $1::json, now(), now() + interval '1 hour', now() + interval '1 hour' FROM generate_series(1, $2::int)`, string(user), int(sessions)); err != nil {
 		return err
 	}
 	alone, err := measureSize(context.WithoutCancel(ctx), fresh)

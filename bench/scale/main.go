@@ -114,10 +114,10 @@ func store(ctx context.Context, pool *pgxpool.Pool, n int, ago time.Duration) er
 		batch := min(n, 500_000)
 		n -= batch
 		_, err := pool.Exec(ctx, `
-			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
+			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
 			SELECT gen_random_uuid(),
 			       json_build_object('user_id', 'cnxuser:' || (random() * 1e9)::int, 'fullname', repeat(md5(random()::text), 16)),
-			       now() - $2::interval, now() - $2::interval + interval '1 hour'
+			       now() - $2::interval, now() - $2::interval + interval '1 hour', now() - $2::interval + interval '1 hour'
 			FROM generate_series(1, $1::int)`, batch, ago)
 		if err != nil {
 			return err

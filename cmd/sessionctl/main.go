@@ -4,12 +4,12 @@
 //	sessionctl --help
 //
 // It connects as psql does: to DATABASE_URL, or by PGHOST, PGDATABASE and the like.
-// Session ids are secrets: it shows their fingerprints, as the logs do, unless
-// told to --show-ids.
 //
-// It exits with 0 when all went well, 1 when something failed, 2 when it was
-// called wrongly, 3 when there is no such session, and 4 when the database does
-// not answer.
+// The commands get, set and delete are for plain sessions, whose id is their key. The
+// command list shows the handles of sessions with tokens. A handle opens nothing.
+//
+// Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no such session, 4 the database
+// does not answer.
 package main
 
 import (
@@ -39,24 +39,40 @@ const description = `Look after the sessions in a PostgreSQL database.
 
 It connects as psql does: to DATABASE_URL, or by PGHOST, PGDATABASE and the like.
 
-Exit codes: 0 all went well, 1 something failed, 2 wrong usage, 3 no such session, 4 the database does not answer.`
+A plain session is opened by its id: get, set and delete are for these. A session with a token has a handle, which opens nothing: list shows it, and revoke ends the session.
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no such session, 4 the database does not answer.`
 
 // commands is the command line.
 type commands struct {
-	DatabaseURL string `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and the like)."`
+	DatabaseURL string    `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and the like)."`
+	Audience    *audience `placeholder:"NAME" help:"The application whose sessions are meant, where several share the table (default: the empty name)."`
 
-	Demo       demoCommand       `cmd:"" help:"Live through a session's life on a throwaway PostgreSQL."`
+	Demo       demoCommand       `cmd:"" help:"Run sessions from login to purge on a throwaway PostgreSQL."`
 	Migrate    migrateCommand    `cmd:"" help:"Migrate the schema."`
-	Get        getCommand        `cmd:"" help:"Show the user of a live session."`
-	Set        setCommand        `cmd:"" help:"Store a session."`
-	Delete     deleteCommand     `cmd:"" help:"End a session."`
-	List       listCommand       `cmd:"" help:"List a user's live sessions."`
-	Revoke     revokeCommand     `cmd:"" help:"End all sessions of a user, or of everybody."`
+	Get        getCommand        `cmd:"" help:"Show the user of a live plain session."`
+	Set        setCommand        `cmd:"" help:"Store a plain session."`
+	Delete     deleteCommand     `cmd:"" help:"End a plain session."`
+	List       listCommand       `cmd:"" help:"List a user's live sessions with tokens."`
+	Revoke     revokeCommand     `cmd:"" help:"End one session with a token, all sessions of a user, or everybody's."`
 	Purge      purgeCommand      `cmd:"" help:"Remove expired sessions."`
 	Stats      statsCommand      `cmd:"" help:"Count the sessions."`
 	Watch      watchCommand      `cmd:"" help:"Count the sessions again and again."`
 	Reindex    reindexCommand    `cmd:"" help:"Rebuild the indexes without keeping anybody out."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands in a shell."`
+}
+
+// audience is the name of an application. Not given differs from empty: to end
+// everybody's sessions means every application's only if none is named.
+type audience string
+
+// Validate refuses what [sessioncache.WithAudience] panics on. (No argument holds a
+// NUL, and kong makes UTF-8 of each.)
+func (a audience) Validate() error {
+	if len(a) > 100 {
+		return errors.New("the audience is longer than 100 bytes")
+	}
+	return nil
 }
 
 // environment is what a command runs in.
@@ -66,6 +82,7 @@ type environment struct {
 	out      io.Writer
 	terminal bool // out is one, and in
 	url      string
+	audience *audience
 }
 
 var errNoSession = errors.New("no such session")
@@ -105,7 +122,7 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.W
 		fmt.Fprintf(errOut, "sessionctl: %v (see sessionctl --help)\n", err)
 		return exitUsage
 	}
-	err = parsed.Run(&environment{ctx, in, out, terminal, commands.DatabaseURL}, parsed)
+	err = parsed.Run(&environment{ctx, in, out, terminal, commands.DatabaseURL, commands.Audience}, parsed)
 	if err != nil {
 		fmt.Fprintln(errOut, "sessionctl:", err)
 	}
@@ -130,8 +147,11 @@ func exitCode(err error) int {
 // cache is what a command works on: users as the JSON they are.
 type cache = sessioncache.Cache[json.RawMessage]
 
-// withCache connects, and has a command work.
+// withCache connects and runs a command's work on a cache.
 func (e *environment) withCache(work func(cache *cache) error, options ...sessioncache.Option) error {
+	if e.audience != nil {
+		options = append(options, sessioncache.WithAudience(string(*e.audience)))
+	}
 	pool, err := pgxpool.New(e, e.url)
 	if err != nil {
 		return usageError{err}

@@ -5,13 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
@@ -51,6 +54,17 @@ func (o operator) want(text string, arguments ...string) string {
 	return out
 }
 
+// issue stores a session with a token and returns its handle.
+func (o operator) issue(audience, userID string) (handle string) {
+	o.t.Helper()
+	cache := sessioncache.New[json.RawMessage](o.connect(), sessioncache.WithAudience(audience))
+	token, err := cache.Issue(o.t.Context(), json.RawMessage(`{"user_id":"`+userID+`"}`))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return token.Handle().String()
+}
+
 // connect is for what operators do not do.
 func (o operator) connect() *pgx.Conn {
 	o.t.Helper()
@@ -69,22 +83,75 @@ func TestSessions(t *testing.T) {
 	first := strings.TrimSpace(o.do(0, "set", "--user", user))
 	second := sid.New().String()
 	o.input = user + "\n"
-	o.do(0, "set", second, "--duration", "2h")
+	o.do(0, "set", second, "--lifetime", "2h")
 	o.want(user, "get", first)
-	parsed, err := sid.Parse(first)
-	if err != nil {
-		t.Fatal(err)
+	o.want(user, "get", second)
+	if list := o.do(0, "list", "--user", me); strings.Count(list, "\n") != 1 {
+		t.Errorf("list shows plain sessions:\n%s", list)
 	}
-	if list := o.want(parsed.Fingerprint(), "list", "--user", me); strings.Contains(list, first) || strings.Count(list, "\n") != 3 {
-		t.Errorf("list shows\n%s", list)
-	}
-	o.want(second, "list", "--user", me, "--show-ids")
-	o.want("1 sessions ended", "revoke", "--user", me, "--except", first)
-	o.do(exitNoSession, "get", second)
+	o.do(exitNoSession, "revoke", "--handle", first)
 	o.do(0, "delete", first)
 	o.do(0, "delete", first)
 	o.do(exitNoSession, "get", first)
+	o.want("1 sessions ended", "revoke", "--user", me)
+	o.do(exitNoSession, "get", second)
 	o.want("0 sessions ended", "revoke", "--user", me)
+}
+
+func TestTokens(t *testing.T) {
+	o := start(t)
+	me := sid.New().String()
+	handles := make([]string, 4)
+	for i := range handles {
+		handles[i] = o.issue("", me)
+	}
+	list := o.do(0, "list", "--user", me)
+	lines := strings.Split(strings.TrimSpace(list), "\n")
+	if len(lines) != 5 || !slices.Equal(strings.Fields(lines[0]), []string{"HANDLE", "CREATED", "AUTHENTICATED", "EXPIRES", "TTL"}) {
+		t.Fatalf("list shows\n%s", list)
+	}
+	for i, line := range lines[1:] { // newest first
+		fields := strings.Fields(line)
+		if len(fields) != 5 || fields[0] != handles[3-i] || fields[1] != fields[2] {
+			t.Errorf("list shows %q; want %s", line, handles[3-i])
+		}
+	}
+	o.do(exitNoSession, "get", handles[0])
+	o.do(0, "delete", handles[0])
+	o.want(handles[0], "list", "--user", me)
+
+	o.want("1 sessions ended", "revoke", "--handle", handles[0])
+	o.do(exitNoSession, "revoke", "--handle", handles[0])
+	o.want("1 sessions ended", "revoke", "--user", me, "--except", handles[1], "--except", handles[2])
+	if list := o.want(handles[1], "list", "--user", me); strings.Contains(list, handles[3]) || !strings.Contains(list, handles[2]) {
+		t.Errorf("after revoke --except, list shows\n%s", list)
+	}
+	o.want("2 sessions ended", "revoke", "--user", me)
+}
+
+// TestAudiences has two applications with sessions of one user id.
+func TestAudiences(t *testing.T) {
+	o := start(t)
+	me, admin := sid.New().String(), sid.New().String()
+	handle, adminHandle := o.issue("", me), o.issue(admin, me)
+	if list := o.want(handle, "list", "--user", me); strings.Contains(list, adminHandle) {
+		t.Errorf("list shows another application's sessions:\n%s", list)
+	}
+	o.want(adminHandle, "list", "--user", me, "--audience", admin)
+	o.do(exitNoSession, "revoke", "--handle", adminHandle)
+	o.want("1 sessions ended", "revoke", "--user", me)
+	o.want("1 sessions ended", "revoke", "--user", me, "--audience", admin)
+
+	id := strings.TrimSpace(o.do(0, "--audience", admin, "set", "--user", "{}"))
+	o.do(exitNoSession, "get", id)
+	o.want("{}", "--audience", admin, "get", id)
+	o.terminal, o.input = true, "n\n"
+	o.do(exitFailed, "revoke", "--all", "--audience", admin)
+	o.input = "y\n"
+	out := o.want("Log everybody out of the application \""+admin+"\"?", "revoke", "--all", "--audience", admin)
+	if !strings.Contains(out, "1 sessions ended") {
+		t.Errorf("revoke --all --audience: %q", out)
+	}
 }
 
 func TestMistakes(t *testing.T) {
@@ -92,10 +159,14 @@ func TestMistakes(t *testing.T) {
 	o.input = "no JSON"
 	for _, arguments := range [][]string{
 		{}, {"nonsense"}, {"get"}, {"get", "Dr. Evil"}, {"list"}, {"revoke"}, {"revoke", "--user", "a", "--all"}, {"revoke", "--all"},
-		{"revoke", "--all", "--yes", "--except", sid.New().String()}, {"migrate", "sideways"}, {"set", "--duration", "0s"}, {"watch", "--every", "0s"},
+		{"revoke", "--all", "--yes", "--except", sid.New().String()}, {"migrate", "sideways"}, {"set", "--lifetime", "0s"}, {"watch", "--every", "0s"},
+		{"revoke", "--user", ""}, {"list", "--user", ""}, {"revoke", "--user", "", "--except", sid.New().String()}, {"revoke", "--handle", "Dr. Evil"},
+		{"revoke", "--handle", sid.New().String(), "--except", sid.New().String()}, {"revoke", "--user", "a", "--handle", sid.New().String()},
+		{"revoke", "--user", "a", "--except", "Dr. Evil"}, {"stats", "--audience", strings.Repeat("a", 101)},
 	} {
 		o.do(exitUsage, arguments...)
 	}
+	o.do(0, "stats", "--audience", "\xff")
 	o.do(exitFailed, "set")
 	id := sid.New().String()
 	o.do(0, "set", id, "--user", "{}")
@@ -104,15 +175,16 @@ func TestMistakes(t *testing.T) {
 	o.url = "postgres://127.0.0.1:1/nowhere?connect_timeout=1"
 	o.do(exitUnavailable, "stats")
 	o.do(exitUnavailable, "get", id)
+	o.do(exitUnavailable, "revoke", "--all", "--yes")
 	o.url = "::"
 	o.do(exitUsage, "stats")
 }
 
 func TestEverybodyWholeTable(t *testing.T) {
 	o := start(t)
-	for range 3 {
-		o.do(0, "set", "--user", "{}")
-	}
+	o.do(0, "set", "--user", "{}")
+	o.issue("", "u")
+	o.issue("admin", "u")
 	o.terminal = true
 	o.input = "\n"
 	o.do(exitFailed, "revoke", "--all")
@@ -125,6 +197,11 @@ func TestEverybodyWholeTable(t *testing.T) {
 	}
 	o.terminal, o.input = false, ""
 	o.want("0 sessions ended", "revoke", "--all", "--yes")
+
+	o.issue("", "u")
+	o.issue("admin", "u")
+	o.want("1 sessions ended", "revoke", "--all", "--yes", "--audience", "")
+	o.want("1 sessions ended", "revoke", "--all", "--yes")
 }
 
 func TestMaintenanceWholeTable(t *testing.T) {
@@ -133,8 +210,8 @@ func TestMaintenanceWholeTable(t *testing.T) {
 	expire := func() {
 		t.Helper()
 		_, err := conn.Exec(t.Context(), `
-			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc)
-			SELECT gen_random_uuid(), '{"user_id":"u"}', now() - interval '1 day', now() - interval '1 hour'
+			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+			SELECT gen_random_uuid(), '{"user_id":"u"}', now() - interval '1 day', now() - interval '1 hour', now()
 			FROM generate_series(1, 1500)`)
 		if err != nil {
 			t.Fatal(err)
@@ -229,13 +306,18 @@ func TestWatchOutlivesAnOutageWholeTable(t *testing.T) {
 // TestDemoWholeTable needs a table to itself: it counts what it purges.
 func TestDemoWholeTable(t *testing.T) {
 	o := start(t)
-	o.want("Purge what has expired", "demo")
+	for line := range strings.Lines(o.want("Purge what has expired", "demo")) {
+		if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 80 {
+			t.Errorf("longer than 80 columns: %s", line)
+		}
+	}
 }
 
 func TestHelp(t *testing.T) {
 	o := start(t)
 	o.want("Exit codes", "--help")
-	o.want("--show-ids", "list", "--help")
+	o.want("--audience", "list", "--help")
+	o.want("--except", "revoke", "--help")
 }
 
 // TestCompletion has a shell run what is printed.
@@ -249,5 +331,5 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("completing: %s, %v", output, err)
 	}
 	o.want("bashcompinit", "completion", "zsh")
-	o.want("-l show-ids", "completion", "fish")
+	o.want("-l except", "completion", "fish")
 }

@@ -32,7 +32,7 @@ func (c *migrateCommand) Run(e *environment) error {
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
-	migrations, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS)
+	migrations, err := schema.NewProvider(db)
 	if err != nil {
 		return err
 	}

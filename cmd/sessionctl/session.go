@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
@@ -31,9 +35,9 @@ func (c *getCommand) Run(e *environment) error {
 }
 
 type setCommand struct {
-	ID       string        `arg:"" optional:"" help:"The session's id; a new one is made, and printed, if there is none."`
-	User     string        `placeholder:"JSON" help:"The user (default: what standard input says)."`
-	Duration time.Duration `default:"1h" help:"How long the session lives."`
+	ID       string        `arg:"" optional:"" help:"The session's id (default: a new one, which is printed)."`
+	User     string        `placeholder:"JSON" help:"The user (default: read from standard input)."`
+	Lifetime time.Duration `default:"1h" help:"How long the session lives."`
 }
 
 func (c *setCommand) Run(e *environment) error {
@@ -44,8 +48,8 @@ func (c *setCommand) Run(e *environment) error {
 			return err
 		}
 	}
-	if c.Duration < time.Microsecond {
-		return usageError{errors.New("the duration is too short")}
+	if c.Lifetime < time.Microsecond {
+		return usageError{errors.New("--lifetime must be at least a microsecond")}
 	}
 	id := c.ID
 	if id == "" {
@@ -59,7 +63,7 @@ func (c *setCommand) Run(e *environment) error {
 			e.print("%s\n", id)
 		}
 		return nil
-	}, sessioncache.WithDuration(c.Duration))
+	}, sessioncache.WithLifetime(c.Lifetime))
 }
 
 type deleteCommand struct {
@@ -70,59 +74,89 @@ func (c *deleteCommand) Run(e *environment) error {
 	return e.withCache(func(cache *cache) error { return cache.Delete(e, c.ID) })
 }
 
+// userID names a user. The empty id, which a script passes when its variable is not
+// set, names nobody.
+type userID string
+
+func (u userID) Validate() error {
+	if u == "" {
+		return errors.New("the user's id is empty")
+	}
+	return nil
+}
+
 type listCommand struct {
-	User    string `required:"" help:"The user's id."`
-	ShowIDs bool   `name:"show-ids" help:"Show the ids, which are secrets, instead of their fingerprints."`
+	User userID `required:"" placeholder:"ID" help:"The user's id."`
 }
 
 func (c *listCommand) Run(e *environment) error {
 	return e.withCache(func(cache *cache) error {
-		sessions, err := cache.UserSessions(e, c.User)
+		sessions, err := cache.UserSessions(e, string(c.User))
 		if err != nil {
 			return err
 		}
 		table := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "SESSION\tBEGAN\tENDS\tLEFT")
+		fmt.Fprintln(table, "HANDLE\tCREATED\tAUTHENTICATED\tEXPIRES\tTTL")
 		for _, session := range sessions {
-			name := session.ID.Fingerprint()
-			if c.ShowIDs {
-				name = session.ID.String()
-			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", name,
-				session.Start.Format(time.RFC3339), session.End.Format(time.RFC3339), session.Left.Round(time.Second))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", session.Handle, session.CreatedAt.Format(time.RFC3339),
+				session.AuthenticatedAt.Format(time.RFC3339), session.ExpiresAt.Format(time.RFC3339), session.TTL.Round(time.Second))
 		}
 		return table.Flush()
 	})
 }
 
 type revokeCommand struct {
-	User   string   `xor:"whose" required:"" help:"End the sessions of this user."`
-	All    bool     `xor:"whose" required:"" help:"End the sessions of everybody."`
-	Except []string `placeholder:"ID" help:"With --user: but for this session. May be repeated."`
-	Yes    bool     `help:"With --all: do not ask."`
+	User   userID       `xor:"whose" required:"" placeholder:"ID" help:"End all sessions of this user, plain ones too."`
+	Handle *sid.Handle  `xor:"whose" required:"" help:"End this session."`
+	All    bool         `xor:"whose" required:"" help:"End the sessions of everybody: in every application, or in the one that --audience names."`
+	Except []sid.Handle `placeholder:"HANDLE" help:"With --user: keep this session. May be repeated."`
+	Yes    bool         `help:"With --all: do not ask."`
 }
 
 func (c *revokeCommand) Run(e *environment) error {
-	if c.All && len(c.Except) > 0 {
-		return usageError{errors.New("--except goes with --user")}
+	if len(c.Except) > 0 && c.User == "" {
+		return usageError{errors.New("--except needs --user")}
 	}
 	return e.withCache(func(cache *cache) error {
-		var n int64
-		var err error
-		if c.All {
-			if err := c.ask(e, cache); err != nil {
-				return err
-			}
-			n, err = cache.DeleteAll(e)
-		} else {
-			n, err = cache.DeleteUser(e, c.User, c.Except...)
-		}
+		n, err := c.revoke(e, cache)
 		if err != nil {
 			return err
 		}
 		e.print("%d sessions ended\n", n)
 		return nil
 	})
+}
+
+func (c *revokeCommand) revoke(e *environment, cache *cache) (n int64, err error) {
+	switch {
+	case c.All:
+		if err := c.ask(e, cache); err != nil {
+			return 0, err
+		}
+		if e.audience != nil {
+			return cache.DeleteAll(e)
+		}
+		return deleteAllSessions(e, cache)
+	case c.Handle != nil:
+		was, err := cache.DeleteSession(e, *c.Handle)
+		if err == nil && !was {
+			err = errNoSession
+		}
+		return 1, err
+	default:
+		return cache.DeleteUserSessions(e, string(c.User), c.Except...)
+	}
+}
+
+// deleteAllSessions ends the sessions of every application, which no Cache does.
+func deleteAllSessions(ctx context.Context, sessions *cache) (n int64, err error) {
+	err = sessions.Tx(ctx, func(tx pgx.Tx, _ *cache) error {
+		if n, err = db.New(tx).DeleteAllSessions(ctx); err != nil {
+			return fmt.Errorf("end all sessions: %w: %w", sessioncache.ErrUnavailable, err)
+		}
+		return nil
+	})
+	return n, err
 }
 
 // ask makes sure that everybody is to be logged out.
@@ -133,11 +167,15 @@ func (c *revokeCommand) ask(e *environment, cache *cache) error {
 	if !e.terminal {
 		return usageError{errors.New("--all without a terminal to ask on needs --yes")}
 	}
-	stats, err := cache.Stats(e)
-	if err != nil {
-		return err
+	if e.audience != nil { // Stats counts the whole table
+		e.print("Log everybody out of the application %q? [y/N] ", *e.audience)
+	} else {
+		stats, err := cache.Stats(e)
+		if err != nil {
+			return err
+		}
+		e.print("Log everybody out of every application: %d live sessions? [y/N] ", stats.Live)
 	}
-	e.print("Log everybody out: %d live sessions? [y/N] ", stats.Live)
 	var answer string
 	_, _ = fmt.Fscanln(e.in, &answer) // no answer is a no
 	if answer != "y" && answer != "Y" && answer != "yes" {

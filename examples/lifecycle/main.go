@@ -1,4 +1,4 @@
-// The lifecycle example lives through a session from beginning to end on a
+// The lifecycle example runs sessions of both kinds from login to purge on a
 // throwaway PostgreSQL, and says what it does. It exits with 1 if any step does
 // not do what it says. The steps are package demo.
 package main
@@ -28,7 +28,7 @@ func run() error {
 	fmt.Print(`
 Where to look next:
   README.md              how to use it in a service of your own
-  queries/session.sql    the whole product, in a page of SQL
+  queries/               the SQL behind every call
   internal/demo          these steps
   make webapp            logins in a browser
   make help              everything else

@@ -3,6 +3,7 @@ package observability_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,17 +44,36 @@ func TestExporters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	token, err := cache.Issue(ctx, json.RawMessage(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := cache.Renew(ctx, token); err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if _, _, err := cache.Authenticate(ctx, token); !errors.Is(err, sessioncache.ErrSuperseded) {
+		t.Fatal(err)
+	}
 
 	request.End()
 
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(observability.Collector{Metrics: cache.Metrics})
-	err := testutil.GatherAndCompare(registry, strings.NewReader(`
+	err = testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP session_gets_total Lookups, by whether there was a session.
 # TYPE session_gets_total counter
 session_gets_total{result="hit"} 2
 session_gets_total{result="miss"} 1
-`), "session_gets_total")
+# HELP session_superseded_total Uses of a token that a renewal had replaced.
+# TYPE session_superseded_total counter
+session_superseded_total 1
+# HELP session_changes_total Sessions stored, deleted, updated and renewed.
+# TYPE session_changes_total counter
+session_changes_total{change="delete"} 0
+session_changes_total{change="renew"} 1
+session_changes_total{change="set"} 2
+session_changes_total{change="update"} 0
+`), "session_gets_total", "session_superseded_total", "session_changes_total")
 	if err != nil {
 		t.Error(err)
 	}
@@ -65,8 +85,11 @@ session_gets_total{result="miss"} 1
 	if err := reader.Collect(context.Background(), &data); err != nil {
 		t.Fatal(err)
 	}
-	if text := fmt.Sprint(data.ScopeMetrics); !strings.Contains(text, "session.gets") || !strings.Contains(text, "session.conflicts") {
-		t.Errorf("OpenTelemetry has %s", text)
+	text := fmt.Sprint(data.ScopeMetrics)
+	for _, name := range []string{"session.gets", "session.conflicts", "session.superseded", "session.unavailable"} {
+		if !strings.Contains(text, name) {
+			t.Errorf("OpenTelemetry lacks %s: %s", name, text)
+		}
 	}
 
 	var names []string

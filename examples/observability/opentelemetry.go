@@ -24,6 +24,10 @@ func Observe(meter metric.Meter, read func() sessioncache.Metrics) error {
 	if err != nil {
 		return err
 	}
+	superseded, err := meter.Int64ObservableCounter("session.superseded", metric.WithDescription("Uses of a token that a renewal had replaced."))
+	if err != nil {
+		return err
+	}
 	unavailable, err := meter.Int64ObservableCounter("session.unavailable", metric.WithDescription("Calls that the database did not answer."))
 	if err != nil {
 		return err
@@ -33,9 +37,10 @@ func Observe(meter metric.Meter, read func() sessioncache.Metrics) error {
 		o.ObserveInt64(gets, int64(m.Hits), metric.WithAttributes(attribute.Bool("found", true)))
 		o.ObserveInt64(gets, int64(m.Misses), metric.WithAttributes(attribute.Bool("found", false)))
 		o.ObserveInt64(conflicts, int64(m.Conflicts))
+		o.ObserveInt64(superseded, int64(m.Superseded))
 		o.ObserveInt64(unavailable, int64(m.Unavailable))
 		return nil
-	}, gets, conflicts, unavailable)
+	}, gets, conflicts, superseded, unavailable)
 	return err
 }
 

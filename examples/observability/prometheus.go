@@ -14,13 +14,14 @@ type Collector struct {
 }
 
 var (
-	gets      = prometheus.NewDesc("session_gets_total", "Lookups, by whether there was a session.", []string{"result"}, nil)
-	changes   = prometheus.NewDesc("session_changes_total", "Sessions stored, deleted, updated and rotated.", []string{"change"}, nil)
-	conflicts = prometheus.NewDesc("session_conflicts_total", "Session ids used twice: attacks or bugs.", nil, nil)
-	errors    = prometheus.NewDesc("session_errors_total", "Calls that failed, by kind.", []string{"kind"}, nil)
-	batches   = prometheus.NewDesc("session_batches_total", "Statements that several callers shared.", nil, nil)
-	riders    = prometheus.NewDesc("session_riders_total", "Callers that shared a statement.", nil, nil)
-	latency   = prometheus.NewDesc("session_latency_seconds", "How long calls took that were answered.", []string{"call"}, nil)
+	gets       = prometheus.NewDesc("session_gets_total", "Lookups, by whether there was a session.", []string{"result"}, nil)
+	changes    = prometheus.NewDesc("session_changes_total", "Sessions stored, deleted, updated and renewed.", []string{"change"}, nil)
+	conflicts  = prometheus.NewDesc("session_conflicts_total", "Session ids used twice: attacks or bugs.", nil, nil)
+	superseded = prometheus.NewDesc("session_superseded_total", "Uses of a token that a renewal had replaced.", nil, nil)
+	errors     = prometheus.NewDesc("session_errors_total", "Calls that failed, by kind.", []string{"kind"}, nil)
+	batches    = prometheus.NewDesc("session_batches_total", "Statements that several callers shared.", nil, nil)
+	batched    = prometheus.NewDesc("session_batched_calls_total", "Calls that shared a statement.", nil, nil)
+	latency    = prometheus.NewDesc("session_latency_seconds", "How long calls took that were answered.", []string{"call"}, nil)
 )
 
 // Describe implements [prometheus.Collector].
@@ -39,13 +40,15 @@ func (c Collector) Collect(metrics chan<- prometheus.Metric) {
 	count(changes, m.Sets, "set")
 	count(changes, m.Deletes, "delete")
 	count(changes, m.Updates, "update")
-	count(changes, m.Rotations, "rotate")
+	count(changes, m.Renewals, "renew")
 	count(conflicts, m.Conflicts)
+	count(superseded, m.Superseded)
 	count(errors, m.Malformed, "malformed_id")
 	count(errors, m.InvalidUser, "invalid_user")
+	count(errors, m.Unreadable, "unreadable_session")
 	count(errors, m.Unavailable, "unavailable")
 	count(batches, m.Batches)
-	count(riders, m.Riders)
+	count(batched, m.BatchedCalls)
 	metrics <- histogram(m.GetLatency, "get")
 	metrics <- histogram(m.SetLatency, "set")
 }

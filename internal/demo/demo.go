@@ -1,4 +1,4 @@
-// Package demo lives through a session from beginning to end, step by step, and
+// Package demo runs sessions of both kinds from login to purge, step by step, and
 // says what it does: the example lifecycle, and "sessionctl demo".
 package demo
 
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -15,7 +16,8 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Run tells the story on a throwaway PostgreSQL.
+// Run runs the steps on a throwaway PostgreSQL, and prints them on w. It ends with an
+// error at the first step that does not do what it says.
 func Run(ctx context.Context, w io.Writer) error {
 	return sessiontest.Use(ctx, func(server *sessiontest.Server, database *sessiontest.Database) error {
 		pool, err := pgxpool.New(ctx, database.URL)
@@ -23,119 +25,183 @@ func Run(ctx context.Context, w io.Writer) error {
 			return err
 		}
 		defer pool.Close()
-		fmt.Fprintf(w, "A session's life, on %s\n\n", server)
-		return Walk(ctx, w, pool)
+		fmt.Fprintf(w, "On %s\n", server)
+		return run(ctx, w, pool)
 	})
 }
 
-// step is a line of the story: what is done, and what has to come of it.
+// step is a line of the output: what is done, and what has to come of it.
 type step struct {
 	title string
 	do    func() (outcome string, err error)
 }
 
-// Walk tells the story on w. It ends with an error at the first step that does not
-// do what it says.
-func Walk(ctx context.Context, w io.Writer, pool *pgxpool.Pool) error {
-	cache := sessioncache.New[sessioncache.User](pool)
-	first, second := sid.New().String(), sid.New().String()
-	const userID = "cnxuser:75e06194-baee-4395-8e1a-566b656f6922"
-	ed := sessioncache.User{UserID: new(userID), FullName: new("Ed Woodward")}
+type cache = sessioncache.Cache[sessioncache.User]
 
-	steps := []step{
+func run(ctx context.Context, w io.Writer, pool *pgxpool.Pool) error {
+	sessions := sessioncache.New[sessioncache.User](pool)
+	expiring := sessioncache.New[sessioncache.User](pool, sessioncache.WithLifetime(time.Microsecond))
+	users := sessiontest.Users()
+	n := 0
+	for _, part := range []struct {
+		title string
+		steps []step
+	}{
+		{"A plain session: its id is its key", plainSteps(ctx, sessions, expiring, users[0])},
+		{"A session with a token: its handle opens nothing", tokenSteps(ctx, sessions, users[2])},
+		{"Maintenance", purgeSteps(ctx, sessions)},
+	} {
+		fmt.Fprintf(w, "\n%s\n", part.title)
+		for _, step := range part.steps {
+			n++
+			outcome, err := step.do()
+			if err != nil {
+				return fmt.Errorf("step %d, %s: %w", n, step.title, err)
+			}
+			fmt.Fprintf(w, "%4d  %-30s %s\n", n, step.title, outcome)
+		}
+	}
+	return nil
+}
+
+func plainSteps(ctx context.Context, sessions, expiring *cache, user sessioncache.User) []step {
+	first, second, third := sid.New().String(), sid.New().String(), sid.New().String()
+	return []step{
 		{`Set under the id "Dr. Evil"`, func() (string, error) {
-			err := cache.Set(ctx, "Dr. Evil", ed)
+			err := sessions.Set(ctx, "Dr. Evil", user)
 			return refused(err, sessioncache.ErrMalformedID)
 		}},
-		{"Set under " + first[:8] + "…", func() (string, error) {
-			return "stored, for " + sessioncache.SessionDuration.String(), cache.Set(ctx, first, ed)
+		{"Set under a random id", func() (string, error) {
+			return "stored for " + sessions.Lifetime().String(), sessions.Set(ctx, first, user)
 		}},
 		{"Get it", func() (string, error) {
-			user, ok, err := cache.Get(ctx, first)
+			return found(ctx, sessions, first, *user.FullName)
+		}},
+		{"Update its user's name", func() (string, error) {
+			const name = "Paul B."
+			ok, err := sessions.Update(ctx, first, func(user *sessioncache.User) error {
+				user.FullName = new(name)
+				return nil
+			})
 			if err != nil || !ok {
 				return "", unexpected(ok, err)
 			}
-			return "it is " + *user.FullName, nil
+			return found(ctx, sessions, first, name)
 		}},
 		{"Set the same id again", func() (string, error) {
-			err := cache.Set(ctx, first, ed)
+			err := sessions.Set(ctx, first, user)
 			return refused(err, sessioncache.ErrConflict)
 		}},
 		{"Get it", func() (string, error) {
-			return absent(ctx, cache, first)
+			return absent(ctx, sessions, first)
 		}},
-		{"Set under " + second[:8] + "…", func() (string, error) {
-			return "stored", cache.Set(ctx, second, ed)
+		{"Set under a second id", func() (string, error) {
+			return "stored", sessions.Set(ctx, second, user)
 		}},
-		{"Rotate it to a new id", func() (string, error) {
-			old := second
-			second = sid.New().String()
-			ok, err := cache.Rotate(ctx, old, second)
+		{"Delete it", func() (string, error) {
+			return "logged out", sessions.Delete(ctx, second)
+		}},
+		{"Get it", func() (string, error) {
+			return absent(ctx, sessions, second)
+		}},
+		{"Set for a microsecond", func() (string, error) {
+			return "stored", expiring.Set(ctx, third, user)
+		}},
+		{"Get it", func() (string, error) {
+			return absent(ctx, sessions, third)
+		}},
+	}
+}
+
+func tokenSteps(ctx context.Context, sessions *cache, user sessioncache.User) []step {
+	var token, superseded sid.Token
+	return []step{
+		{"Issue a token", func() (_ string, err error) {
+			token, err = sessions.Issue(ctx, user)
+			return "handle " + token.Handle().String()[:8] + "…", err
+		}},
+		{"Authenticate with it", func() (string, error) {
+			return opens(ctx, sessions, token)
+		}},
+		{"Get with the handle for an id", func() (string, error) {
+			return absent(ctx, sessions, token.Handle().String())
+		}},
+		{"Renew the token", func() (string, error) {
+			renewed, ok, err := sessions.Renew(ctx, token)
+			if err != nil || !ok || renewed.Handle() != token.Handle() {
+				return "", unexpected(ok, err)
+			}
+			token, superseded = renewed, token
+			return "a new secret, the same handle", nil
+		}},
+		{"Authenticate with the old one", func() (string, error) {
+			_, _, err := sessions.Authenticate(ctx, superseded)
+			return refused(err, sessioncache.ErrSuperseded)
+		}},
+		{"Renew it, Reauthenticated", func() (string, error) {
+			before, err := authenticate(ctx, sessions, token)
+			if err != nil {
+				return "", err
+			}
+			renewed, ok, err := sessions.Renew(ctx, token, sessioncache.Reauthenticated())
 			if err != nil || !ok {
 				return "", unexpected(ok, err)
 			}
-			return "it is " + second[:8] + "… now", nil
-		}},
-		{"List the user's sessions", func() (string, error) {
-			sessions, err := cache.UserSessions(ctx, userID)
-			if err != nil || len(sessions) != 1 || sessions[0].ID.String() != second {
-				return "", unexpected(len(sessions), err)
+			token = renewed
+			after, err := authenticate(ctx, sessions, token)
+			if err != nil || !after.AuthenticatedAt.After(before.AuthenticatedAt) || !after.ExpiresAt.After(before.ExpiresAt) {
+				return "", unexpected("a session as old as before", err)
 			}
-			return "one, until " + sessions[0].End.Format("15:04:05"), nil
+			return "its lifetime starts again", nil
 		}},
-		{"Delete it", func() (string, error) {
-			return "logged out", cache.Delete(ctx, second)
-		}},
-		{"Get it", func() (string, error) {
-			return absent(ctx, cache, second)
-		}},
-		{"Log in on three devices", func() (string, error) {
-			for range 3 {
-				if err := cache.Set(ctx, sid.New().String(), ed); err != nil {
+		{"Log in on two more devices", func() (string, error) {
+			for range 2 {
+				if _, err := sessions.Issue(ctx, user); err != nil {
 					return "", err
 				}
 			}
-			return "three sessions", nil
+			return "two sessions more", nil
 		}},
-		{"Log out everywhere", func() (string, error) {
-			n, err := cache.DeleteUser(ctx, userID)
-			if err != nil || n != 3 {
+		{"List the user's sessions", func() (string, error) {
+			list, err := sessions.UserSessions(ctx, *user.UserID)
+			if err != nil || len(list) != 3 {
+				return "", unexpected(len(list), err)
+			}
+			return "three, each with its handle", nil
+		}},
+		{"Log out on the other devices", func() (string, error) {
+			n, err := sessions.DeleteUserSessions(ctx, *user.UserID, token.Handle())
+			if err != nil || n != 2 {
 				return "", unexpected(n, err)
 			}
-			return "three sessions ended", nil
+			return "two sessions ended", nil
 		}},
-		{"Purge what has expired", func() (string, error) {
-			if err := expire(ctx, pool, cache, ed); err != nil {
-				return "", err
+		{"Authenticate here", func() (string, error) {
+			return opens(ctx, sessions, token)
+		}},
+		{"Revoke the token", func() (string, error) {
+			return "logged out", sessions.Revoke(ctx, token)
+		}},
+		{"Authenticate with it", func() (string, error) {
+			_, ok, err := sessions.Authenticate(ctx, token)
+			if err != nil || ok {
+				return "", unexpected(ok, err)
 			}
-			n, err := cache.Purge(ctx)
+			return "no session", nil
+		}},
+	}
+}
+
+func purgeSteps(ctx context.Context, sessions *cache) []step {
+	return []step{
+		{"Purge what has expired", func() (string, error) {
+			n, err := sessions.Purge(ctx)
 			if err != nil || n != 1 {
 				return "", unexpected(n, err)
 			}
 			return "one row removed", nil
 		}},
 	}
-	for i, step := range steps {
-		outcome, err := step.do()
-		if err != nil {
-			return fmt.Errorf("step %d, %s: %w", i+1, step.title, err)
-		}
-		fmt.Fprintf(w, "%3d  %-30s %s\n", i+1, step.title, outcome)
-	}
-	return nil
-}
-
-// expire stores a session and moves it into yesterday.
-func expire(ctx context.Context, pool *pgxpool.Pool, cache *sessioncache.Cache[sessioncache.User], user sessioncache.User) error {
-	id := sid.New()
-	if err := cache.Set(ctx, id.String(), user); err != nil {
-		return err
-	}
-	_, err := pool.Exec(ctx, `
-		UPDATE session_cache
-		SET session_startutc = now() - interval '2 days', session_endutc = now() - interval '1 day'
-		WHERE sessionid = $1`, id)
-	return err
 }
 
 // refused is the outcome of a call that had to fail with a certain error.
@@ -146,13 +212,39 @@ func refused(err, want error) (string, error) {
 	return "refused: " + want.Error(), nil
 }
 
+// found is the outcome of a Get that had to find a user of this name.
+func found(ctx context.Context, sessions *cache, id, name string) (string, error) {
+	user, ok, err := sessions.Get(ctx, id)
+	if err != nil || !ok || *user.FullName != name {
+		return "", unexpected(ok, err)
+	}
+	return "it is " + name, nil
+}
+
 // absent is the outcome of a Get that had to find nothing.
-func absent(ctx context.Context, cache *sessioncache.Cache[sessioncache.User], id string) (string, error) {
-	_, ok, err := cache.Get(ctx, id)
+func absent(ctx context.Context, sessions *cache, id string) (string, error) {
+	_, ok, err := sessions.Get(ctx, id)
 	if err != nil || ok {
 		return "", unexpected(ok, err)
 	}
 	return "no session", nil
+}
+
+// opens is the outcome of an Authenticate that had to find a session.
+func opens(ctx context.Context, sessions *cache, token sid.Token) (string, error) {
+	session, err := authenticate(ctx, sessions, token)
+	if err != nil {
+		return "", err
+	}
+	return "it is " + *session.User.FullName, nil
+}
+
+func authenticate(ctx context.Context, sessions *cache, token sid.Token) (sessioncache.Session[sessioncache.User], error) {
+	session, ok, err := sessions.Authenticate(ctx, token)
+	if err == nil && !ok {
+		err = unexpected(ok, nil)
+	}
+	return session, err
 }
 
 func unexpected(result any, err error) error {

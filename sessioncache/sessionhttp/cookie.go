@@ -19,48 +19,43 @@ const largestCookie = 4096
 
 var errLargeProfile = errors.New("its cookie would be longer than 4,096 bytes")
 
-// presented reads the session cookie of a request. Of several nobody can tell
-// which one is the user's: without the __Host- prefix a sister host may have
-// planted one.
-func (m *Manager[T]) presented(r *http.Request) (sid.ID, error) {
-	cookies := r.CookiesNamed(m.config.sessionCookie)
-	if len(cookies) == 0 {
-		return sid.ID{}, ErrNoCookie
-	}
-	token, ok := parseToken(cookies[0].Value)
-	if !ok || len(cookies) > 1 {
-		return sid.ID{}, ErrMalformedCookie
-	}
-	return token.id(), nil
+// cookies are what a response sets for a session.
+type cookies[T any] struct {
+	token      sid.Token
+	left       time.Duration // how long the session may live
+	persistent bool          // whatever WithBrowserSessionCookie says
+	user       *T            // who has logged in; nil: nobody
 }
 
-// setCookies sets both cookies, for what is left of a session.
-func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, t token, user T, left time.Duration) {
-	session := m.cookie(m.config.sessionCookie, t.encode(), left)
-	session.HttpOnly = true
-	setCookie(w, session)
-	if m.profile != nil {
-		m.setProfile(ctx, w, user, left)
+// setCookies sets the session cookie, and the profile cookie of a login.
+func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, s *requestSession[T], set cookies[T]) {
+	s.response.set.Store(true)
+	cookie := m.cookie(m.config.sessionCookie, set.token.Reveal(), set.left, set.persistent)
+	cookie.HttpOnly = true
+	setCookie(w, cookie)
+	if m.profile != nil && set.user != nil {
+		m.setProfile(ctx, w, s, set)
 	}
 }
 
-func (m *Manager[T]) setProfile(ctx context.Context, w http.ResponseWriter, user T, left time.Duration) {
-	cookie, err := m.profileOf(user, left)
+func (m *Manager[T]) setProfile(ctx context.Context, w http.ResponseWriter, s *requestSession[T], set cookies[T]) {
+	s.response.set.Store(true)
+	cookie, err := m.profileOf(set)
 	if err != nil {
-		m.config.logger.LogAttrs(ctx, slog.LevelWarn, "profile left out", slog.Any("error", err))
-		cookie = m.cookie(m.config.profileCookie, "", -1) // no page shows the one before
+		m.failureLogger().LogAttrs(ctx, slog.LevelWarn, "profile left out", slog.Any("error", err))
+		cookie = m.cookie(m.config.profileCookie, "", -1, false) // no page shows the one before
 	}
 	setCookie(w, cookie)
 }
 
-func (m *Manager[T]) profileOf(user T, left time.Duration) (*http.Cookie, error) {
-	profile, err := json.Marshal(m.profile(user))
+func (m *Manager[T]) profileOf(set cookies[T]) (*http.Cookie, error) {
+	profile, err := json.Marshal(m.profile(*set.user))
 	if err != nil {
 		return nil, err
 	}
-	// Percent-encoded, since a cookie's value may hold no quotes and no commas; and
-	// whatever is in the profile, no line ends here.
-	cookie := m.cookie(m.config.profileCookie, url.PathEscape(string(profile)), left)
+	// Percent-encoded, since a cookie's value may hold no quotes and no commas: user
+	// input cannot inject headers.
+	cookie := m.cookie(m.config.profileCookie, url.PathEscape(string(profile)), set.left, set.persistent)
 	if len(cookie.String()) > largestCookie {
 		return nil, errLargeProfile
 	}
@@ -68,29 +63,31 @@ func (m *Manager[T]) profileOf(user T, left time.Duration) (*http.Cookie, error)
 }
 
 // clearCookies has the browser forget both cookies.
-func (m *Manager[T]) clearCookies(w http.ResponseWriter) {
-	session := m.cookie(m.config.sessionCookie, "", -1)
-	session.HttpOnly = true
-	setCookie(w, session)
+func (m *Manager[T]) clearCookies(w http.ResponseWriter, s *requestSession[T]) {
+	s.response.set.Store(true)
+	cookie := m.cookie(m.config.sessionCookie, "", -1, false)
+	cookie.HttpOnly = true
+	setCookie(w, cookie)
 	if m.profile != nil {
-		setCookie(w, m.cookie(m.config.profileCookie, "", -1))
+		setCookie(w, m.cookie(m.config.profileCookie, "", -1, false))
 	}
 }
 
 // cookie is what the two have in common. A negative left clears it.
-func (m *Manager[T]) cookie(name, value string, left time.Duration) *http.Cookie {
+func (m *Manager[T]) cookie(name, value string, left time.Duration, persistent bool) *http.Cookie {
 	cookie := &http.Cookie{
 		Name:     name,
 		Value:    value,
 		Path:     "/",
+		Domain:   m.config.domain,
 		Secure:   !m.config.insecure,
-		SameSite: http.SameSiteLaxMode,
+		SameSite: m.config.sameSite,
 	}
 	switch {
 	case left < 0:
 		cookie.MaxAge = -1
-	case !m.config.browserSession:
-		cookie.MaxAge = int((left + time.Second - 1) / time.Second)
+	case persistent || !m.config.browserSession:
+		cookie.MaxAge = max(1, int((left+time.Second-1)/time.Second)) // a zero would say nothing
 	}
 	return cookie
 }

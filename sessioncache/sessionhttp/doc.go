@@ -1,22 +1,22 @@
 // Package sessionhttp gives a net/http service its logins: cookies, a middleware
 // and the calls that log in and out, on a [sessioncache.Cache].
 //
-//	sessions := sessionhttp.New(cache)
-//	mux.Handle("GET /account", sessions.Require(account, toLogin))
-//	http.ListenAndServe(addr, http.NewCrossOriginProtection().Handler(sessions.Middleware(mux)))
+//	sessions := sessionhttp.New(cache, sessionhttp.WithLoginPage("/login"))
+//	mux.Handle("GET /account", sessions.Require(account))
+//	http.ListenAndServe(addr, sessions.Middleware(mux))
 //
-// It works with every router, and is right by default: what OWASP's Session
-// Management Cheat Sheet and ASVS 5.0 ask of a session is the table in
-// docs/security.md, with the test of each.
+// It works with every router, and is right by default: what OWASP's ASVS 5.0 and
+// Session Management Cheat Sheet ask of a session is the table in docs/security.md,
+// with the test of each.
 //
-// # The two cookies
+// # The cookies
 //
-// The session cookie, __Host-session, holds a token of 256 random bits and nothing
-// else. The database knows a session by the first 128 bits of the token's SHA-256:
-// from the table, a backup or a log nobody gets to a token. The cookie is Secure,
-// HttpOnly and SameSite=Lax, for this host alone. It lasts beyond the browser's
-// window, as long as the session may ([WithBrowserSessionCookie] changes that); but
-// whether a session is live is for the database to say, not for the cookie.
+// The session cookie, __Host-session, holds a token: which session, and 256 random
+// bits that say that one may. The database holds a digest of them: from the table, a
+// backup or a log nobody gets to a token. The cookie is Secure, HttpOnly and
+// SameSite=Lax, for this host alone. It is persistent, and lasts as long as the session
+// may ([WithBrowserSessionCookie] and [Remember] change that); but whether a session is
+// live is for the database to say, not for the cookie.
 //
 // The profile cookie, __Host-profile, is there with [WithProfile]. It holds a few
 // details for the page's scripts to show. Nobody signs it, and nothing on the
@@ -24,19 +24,20 @@
 //
 // # What a request knows
 //
-// Nothing is looked up before a handler asks ([Manager.User] or
-// [Manager.Require]); then it is looked up once, for all who ask in that request.
-// A page that never asks never reaches the database.
+// Nothing is looked up before a handler asks ([Manager.User] or [Manager.Require]);
+// then it is looked up once for all who ask within a second. A page that never asks
+// never reaches the database. Whatever a request does, it does by its token: what was
+// begun with a token that has been replaced changes nothing.
 //
-// # When the database does not answer
+// # When nobody knows
 //
-// Then nobody knows whether there is a session. [Manager.User] returns
-// [sessioncache.ErrUnavailable], [Manager.Require] answers 503, and no cookie is
-// cleared: when the database is back, everybody is still logged in.
+// When the database does not answer, nobody knows whether there is a session: the error
+// is [sessioncache.ErrUnavailable]. When another request has just renewed the token it
+// is [sessioncache.ErrSuperseded]. Both are answered 503, and no cookie is touched:
+// asked again a little later, everybody is still logged in.
 //
 // # Cross-site requests
 //
-// SameSite=Lax keeps the cookie off other sites' forms, but not off those of
-// sister hosts. Wrap the service in [http.CrossOriginProtection], and change
-// nothing on a GET.
+// [Manager.Middleware] refuses requests that change something and that another site has
+// had the browser send ([http.CrossOriginProtection]). Change nothing on a GET.
 package sessionhttp

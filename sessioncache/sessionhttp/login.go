@@ -2,194 +2,217 @@ package sessionhttp
 
 import (
 	"context"
-	"log/slog"
+	"errors"
+	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
 // Login begins a session for a user, whom the caller has authenticated, and sets
-// its cookies. The token is always a fresh one: whatever session the request
-// carried is ended, so nobody who has planted a token or kept an old one is in.
+// its cookies. It is always a new session with a new token: whatever sessions the
+// request carried, a visitor's or a user's, end in the same moment. So nobody who has
+// planted a token or kept an old one is in. Requests with the former token that are in
+// flight get sessioncache.ErrSuperseded for ten seconds, and come again as the new user's.
 //
-// With an error the user is not logged in, and the former session may have ended.
-func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T) error {
-	const op = "log in"
-	ctx := r.Context()
-	v, err := m.enter(ctx)
-	if err != nil {
-		return failed(op, err)
-	}
-	defer v.leave()
-	if err := m.end(ctx, v); err != nil {
-		return failed(op, err)
-	}
-	token := newToken()
-	if err := m.cache.Set(ctx, token.id().String(), user); err != nil {
-		return failed(op, err)
-	}
-	v.has(token.id(), user)
-	v.response.set.Store(true)
-	m.setCookies(ctx, w, token, user, m.cache.Duration())
-	m.log(ctx, "session created", v.id)
-	return nil
+// With an error nothing has changed, but for sessioncache.ErrUnavailable: then the
+// former session may have ended.
+func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T, options ...LoginOption) error {
+	return m.run(w, r, "log in", func(t *Tx[T]) error { return t.Login(user, options...) })
 }
 
-// Logout ends the session of the request and clears its cookies. Without a session
-// it clears them all the same. With an error the session may live on, and the
-// cookies stay: the user is not logged out.
-func (m *Manager[T]) Logout(w http.ResponseWriter, r *http.Request) error {
-	const op = "log out"
-	v, err := m.enter(r.Context())
-	if err != nil {
-		return failed(op, err)
-	}
-	defer v.leave()
-	if err := m.end(r.Context(), v); err != nil {
-		return failed(op, err)
-	}
-	m.forget(w, v)
-	return nil
+// Login is [Manager.Login], in the transaction.
+func (t *Tx[T]) Login(user T, options ...LoginOption) error {
+	return t.wrap("log in", t.login(user, newLoginOptions(options)))
 }
 
-// LogoutEverywhere ends all sessions of the request's user, on all devices, and
-// clears the cookies. It returns how many there were.
-func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n int64, err error) {
-	const op = "log out everywhere"
-	ctx := r.Context()
-	v, session, err := m.enterAsOwner(ctx)
+func (t *Tx[T]) login(user T, options loginOptions) error {
+	if err := t.needCookies(); err != nil {
+		return err
+	}
+	carry, err := t.visitorToCarry(options)
 	if err != nil {
-		return 0, failed(op, err)
+		return err
 	}
-	defer v.leave()
-	n, err = m.cache.DeleteUser(ctx, session.UserID)
+	former := t.session.credentials.tokens
+	var token sid.Token
+	store := func(cache *sessioncache.Cache[T]) error {
+		if carry != nil {
+			if err := carryOver(t.ctx, cache, t.session.token, &user, carry); err != nil {
+				return err
+			}
+		}
+		for _, token := range former {
+			if err := replace(t.ctx, cache, token); err != nil {
+				return err
+			}
+		}
+		token, err = cache.Issue(t.ctx, user, options.session...)
+		return err
+	}
+	if len(former) == 0 {
+		err = store(t.cache)
+	} else {
+		err = t.atomically(store)
+	}
 	if err != nil {
-		return n, failed(op, err)
+		t.reportSuperseded(err)
+		return err
 	}
-	m.forget(w, v)
-	m.log(ctx, "session ended everywhere", session.ID, slog.Int64("sessions", n))
-	return n, nil
-}
-
-// LogoutOthers ends all sessions of the request's user but the request's own, and
-// returns how many there were.
-func (m *Manager[T]) LogoutOthers(r *http.Request) (n int64, err error) {
-	const op = "log out elsewhere"
-	ctx := r.Context()
-	v, session, err := m.enterAsOwner(ctx)
-	if err != nil {
-		return 0, failed(op, err)
+	lifetime := options.lifetime
+	if lifetime == 0 {
+		lifetime = t.cache.Lifetime()
 	}
-	defer v.leave()
-	n, err = m.cache.DeleteUser(ctx, session.UserID, session.ID.String())
-	if err != nil {
-		return n, failed(op, err)
-	}
-	m.log(ctx, "session ended elsewhere", session.ID, slog.Int64("sessions", n))
-	return n, nil
-}
-
-// Renew gives the session of the request a new token, and ends the old one. Call
-// it whenever the user's privileges change (OWASP's Session Management Cheat
-// Sheet, "Renew the Session ID After Any Privilege Level Change"). The user and the
-// times stay.
-//
-// When the database does not answer, the token may have been renewed or not. If it
-// has, the user has to log in again.
-func (m *Manager[T]) Renew(w http.ResponseWriter, r *http.Request) error {
-	const op = "renew"
-	ctx := r.Context()
-	v, err := m.enter(ctx)
-	if err != nil {
-		return failed(op, err)
-	}
-	defer v.leave()
-	user, err := m.find(ctx, v)
-	if err != nil {
-		return failed(op, err)
-	}
-	session, err := m.look(ctx, v)
-	if err != nil {
-		return failed(op, err)
-	}
-	token := newToken()
-	moved, err := m.cache.Rotate(ctx, v.id.String(), token.id().String())
-	if err != nil {
-		return failed(op, err)
-	}
-	if !moved { // it has ended since
-		v.hasNone(ErrUnknownSession)
-		return failed(op, ErrUnknownSession)
-	}
-	v.has(token.id(), user)
-	v.response.set.Store(true)
-	m.setCookies(ctx, w, token, user, m.left(session))
-	m.log(ctx, "session renewed", v.id, slog.Any("old", session.ID))
-	return nil
-}
-
-// Update changes the user of the request's session, as [sessioncache.Cache.Update]
-// does, and the profile cookie with it. An error of change is returned as it is.
-// change must not call the Manager: the session of the request is held meanwhile.
-func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(user *T) error) error {
-	const op = "update"
-	ctx := r.Context()
-	v, err := m.enter(ctx)
-	if err != nil {
-		return failed(op, err)
-	}
-	defer v.leave()
-	session, err := m.look(ctx, v)
-	if err != nil {
-		return failed(op, err)
-	}
-	var updated T
-	var refusal error
-	ok, err := m.cache.Update(ctx, v.id.String(), func(user *T) error {
-		refusal = change(user)
-		updated = *user
-		return refusal
+	t.session.set(token)
+	t.ends = true
+	t.then(func(w http.ResponseWriter) {
+		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, left: lifetime, persistent: options.remembered, user: &user})
 	})
-	switch {
-	case refusal != nil:
-		return refusal
-	case err != nil:
-		return failed(op, err)
-	case !ok: // it has ended since
-		v.hasNone(ErrUnknownSession)
-		return failed(op, ErrUnknownSession)
-	}
-	v.has(v.id, updated)
-	if m.profile != nil {
-		v.response.set.Store(true)
-		m.setProfile(ctx, w, updated, m.left(session))
-	}
+	t.thenReport(Event{Kind: EventLogin, Handle: token.Handle(), UserID: userID(user)})
 	return nil
 }
 
-// end ends the session that a request carries, if it does.
-func (m *Manager[T]) end(ctx context.Context, v *visit[T]) error {
-	if v.absent == nil {
-		if err := m.cache.Delete(ctx, v.id.String()); err != nil {
+// replace ends a session that a login takes the place of. Requests with its token that
+// are in flight are asked to come again, as the new user: what they would begin
+// otherwise takes the place of the login.
+func replace[T any](ctx context.Context, cache *sessioncache.Cache[T], token sid.Token) error {
+	if was, err := cache.Retire(ctx, token); was || err != nil {
+		return err
+	}
+	session, _, err := cache.Authenticate(ctx, token)
+	switch {
+	case errors.Is(err, sessioncache.ErrUnavailable):
+		return err
+	case session.State == sessioncache.StateSuperseded && session.Anonymous():
+		return nil // another login has retired it a moment ago
+	}
+	return cache.Revoke(ctx, token)
+}
+
+// visitorToCarry returns the function that takes over a visitor's data, nil if there
+// is no visitor.
+func (t *Tx[T]) visitorToCarry(options loginOptions) (func(T, *T) error, error) {
+	if options.carry == nil {
+		return nil, nil
+	}
+	carry, ok := options.carry.(func(T, *T) error)
+	if !ok {
+		panic(fmt.Sprintf("sessionhttp: Carry: the function is a %T, the user another type", options.carry))
+	}
+	session, err := t.manager.find(t.ctx, t.cache, t.session)
+	switch {
+	case errors.Is(err, ErrNoSession):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !session.Anonymous():
+		return nil, nil
+	}
+	return carry, nil
+}
+
+// carryOver locks a visitor's session and takes over its data: who adds to it at the
+// same moment has done so before, or is told that it has ended.
+func carryOver[T any](ctx context.Context, cache *sessioncache.Cache[T], visitor sid.Token, user *T, carry func(T, *T) error) error {
+	_, err := cache.UpdateSession(ctx, visitor, func(data *T) error {
+		if err := carry(*data, user); err != nil {
+			return errCallback{err}
+		}
+		return nil
+	})
+	return err
+}
+
+// Begin changes the data of a visitor, and begins an anonymous session for one who
+// has none: a basket, the state of an OAuth login. change is called with the data as
+// stored. Of a user who has logged in it changes the user, as [Manager.Update] does.
+// An error of change is returned as it is, and nothing is stored.
+//
+// When the visitor logs in at the same moment the error is
+// sessioncache.ErrSuperseded: the browser asks again, as the user.
+func (m *Manager[T]) Begin(w http.ResponseWriter, r *http.Request, change func(visitor *T) error) error {
+	return m.run(w, r, "begin", func(t *Tx[T]) error { return t.begin(change) })
+}
+
+func (t *Tx[T]) begin(change func(*T) error) error {
+	session, err := t.manager.find(t.ctx, t.cache, t.session)
+	switch {
+	case err == nil:
+		err = t.change(session, change)
+		if errors.Is(err, ErrUnknownSession) { // it was there a moment ago
+			err = fmt.Errorf("%w: %w", sessioncache.ErrSuperseded, err)
+		}
+		return err
+	case !errors.Is(err, ErrNoSession):
+		return err
+	}
+	if err := t.needCookies(); err != nil {
+		return err
+	}
+	var visitor T
+	if err := change(&visitor); err != nil {
+		return errCallback{err}
+	}
+	token, err := t.cache.Issue(t.ctx, visitor, sessioncache.Anonymous())
+	if err != nil {
+		return err
+	}
+	t.session.set(token)
+	t.then(func(w http.ResponseWriter) {
+		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, left: t.cache.Lifetime()})
+	})
+	t.thenReport(Event{Kind: EventBegin, Handle: token.Handle()})
+	return nil
+}
+
+// Accept makes a session that was issued elsewhere the request's, and sets its
+// cookies: one that the application's own transaction has issued, say. It ends the
+// sessions that the request carried, as Login does. The token must be one of this
+// Manager's ([New] says which are), or the error is [ErrUnknownSession]. Never accept a
+// token that came with a request: whoever has sent it has it, too.
+func (m *Manager[T]) Accept(w http.ResponseWriter, r *http.Request, token sid.Token) error {
+	return m.run(w, r, "accept", func(t *Tx[T]) error { return t.accept(token) })
+}
+
+func (t *Tx[T]) accept(token sid.Token) error {
+	if err := t.needCookies(); err != nil {
+		return err
+	}
+	session, ok, err := t.cache.Authenticate(t.ctx, token)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrUnknownSession
+	}
+	for _, former := range t.session.credentials.tokens {
+		if former.Handle() == token.Handle() {
+			continue
+		}
+		if err := replace(t.ctx, t.cache, former); err != nil {
 			return err
 		}
-		m.log(ctx, "session ended", v.id)
-		v.hasNone(ErrNoCookie)
 	}
+	t.session.set(token)
+	t.ends = true
+	t.then(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, t.cookiesOf(token, session)) })
+	t.thenReport(Event{Kind: EventAccept, Handle: session.Handle, UserID: session.UserID})
 	return nil
 }
 
-// forget has the browser forget a session that has ended.
-func (m *Manager[T]) forget(w http.ResponseWriter, v *visit[T]) {
-	v.hasNone(ErrNoCookie)
-	v.response.set.Store(true)
-	m.clearCookies(w)
-}
-
-// left is how long a session may still live, by the database's clock, however
-// much it is used: what its cookie is good for.
-func (m *Manager[T]) left(session sessioncache.Session) time.Duration {
-	now := session.End.Add(-session.Left)
-	return max(0, session.Start.Add(m.cache.Duration()).Sub(now))
+// IssueBearer begins a session for a program, whose user the caller has authenticated,
+// and returns its token: hand out what [sid.Token.Reveal] returns, once. The program
+// sends it as "Authorization: Bearer" to a Manager with [WithBearer].
+func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...sessioncache.SessionOption) (sid.Token, error) {
+	token, err := m.cache.Issue(ctx, user, options...)
+	if err != nil {
+		return sid.Token{}, failed("issue a bearer token", err)
+	}
+	event := Event{Kind: EventIssueBearer, Handle: token.Handle(), UserID: userID(user)}
+	if s := m.of(ctx); s != nil {
+		event.RemoteAddr = m.config.remote(s.request)
+	}
+	m.report(ctx, event)
+	return token, nil
 }

@@ -1,33 +1,38 @@
 package sessionhttp
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
 // Manager logs users in and out of a service, and tells its handlers who is
 // there. Its methods may be called from any number of goroutines at once.
 //
 // Those that take a ResponseWriter may set cookies: call them before the body is
-// written.
+// written. Those that take a request or its context need [Manager.Middleware].
 type Manager[T any] struct {
 	cache   *sessioncache.Cache[T]
 	config  config
 	profile func(T) any // nil without [WithProfile]
-	guesses guesses
+	watcher watcher
 }
 
 // New returns a Manager of the sessions in a cache. It panics if the cache is nil
 // or the options do not fit: both are mistakes in the program.
+//
+// Its tokens open sessions for it, and for Managers of the same audience. A cache
+// without an audience may serve several Managers; there each has the full name of its
+// cookie instead.
 func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	if cache == nil {
 		panic("sessionhttp: New: the cache is nil")
 	}
-	m := &Manager[T]{cache: cache, config: newConfig(options)}
+	m := &Manager[T]{config: newConfig(options)}
+	if cache.Audience() == "" {
+		cache = cache.WithTokenScope(m.config.sessionCookie)
+	}
+	m.cache = cache
 	if m.config.profile != nil {
 		profile, ok := m.config.profile.(func(T) any)
 		if !ok {
@@ -35,12 +40,6 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 		}
 		m.profile = profile
 	}
+	m.watcher = watcher{alive: cache.Alive, every: watchInterval, patience: watchPatience, timeout: m.config.lookupTimeout}
 	return m
-}
-
-// log reports an event of one session. sid.ID logs as its fingerprint.
-func (m *Manager[T]) log(ctx context.Context, event string, session sid.ID, more ...slog.Attr) {
-	if m.config.logger.Enabled(ctx, slog.LevelInfo) {
-		m.config.logger.LogAttrs(ctx, slog.LevelInfo, event, append(more, slog.Any("session", session))...)
-	}
 }

@@ -3,7 +3,6 @@ package sessionhttp
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
@@ -11,113 +10,115 @@ import (
 
 // Session is one of a user's sessions, as a page shows it.
 type Session[T any] struct {
-	// Handle names the session to [Manager.Revoke]. It lets nobody in, and may be
+	// Handle names the session to [Manager.LogoutSession]. It lets nobody in, and may be
 	// shown.
 	Handle string
 
 	User T // as this session has it: what tells one device from another is here
 
-	Start, End time.Time     // by the database's clock; both instants are part of it
-	Left       time.Duration // until End, when it was asked for
+	CreatedAt, AuthenticatedAt, ExpiresAt time.Time // by the database's clock
 
-	Current bool // it is the request's own
+	TTL time.Duration // until ExpiresAt, when it was asked for
+
+	Current    bool // it is the request's own
+	Unreadable bool // its stored user does not fit the type: User is zero
 }
 
-// User returns the user of the request's session. It looks the session up once in
-// a request. When there is none the error is [ErrNoSession] and says why; when the
-// database does not answer it is [sessioncache.ErrUnavailable], and nothing is
-// known.
-func (m *Manager[T]) User(ctx context.Context) (user T, err error) {
-	const op = "user"
-	v, err := m.enter(ctx)
-	if err != nil {
-		return user, failed(op, err)
+func sessionOf[T any](s sessioncache.Session[T], current bool) Session[T] {
+	return Session[T]{
+		Handle: s.Handle.String(), User: s.User,
+		CreatedAt: s.CreatedAt, AuthenticatedAt: s.AuthenticatedAt, ExpiresAt: s.ExpiresAt, TTL: s.TTL,
+		Current: current, Unreadable: s.State == sessioncache.StateUnreadable,
 	}
-	defer v.leave()
-	if user, err = m.find(ctx, v); err != nil {
-		return user, failed(op, err)
-	}
-	return user, nil
 }
 
-// Current returns the request's session as it is now. Unlike [Manager.User] it
-// asks the database each time: a long-lived request, a WebSocket say, learns from
-// it that the user has been logged out meanwhile.
-func (m *Manager[T]) Current(ctx context.Context) (session Session[T], err error) {
-	const op = "current session"
-	v, err := m.enter(ctx)
+// User returns the user of the request's session. ok is false, and err nil, when
+// nobody has logged in; [Manager.Current] tells why. With an error nothing is known.
+//
+// All who ask within a second share one lookup. A long request that asks again later
+// sees what has changed, and its session is used: an idle timeout starts anew.
+func (m *Manager[T]) User(ctx context.Context) (user T, ok bool, err error) {
+	session, err := m.ask(ctx, "user", m.findUser)
+	return session.User, err == nil, unlessNoSession(err)
+}
+
+// Visitor returns the data of the request's session, a user's or a visitor's
+// ([Manager.Begin]). ok is false, and err nil, when there is none.
+func (m *Manager[T]) Visitor(ctx context.Context) (visitor T, ok bool, err error) {
+	session, err := m.ask(ctx, "visitor", m.find)
+	return session.User, err == nil, unlessNoSession(err)
+}
+
+// MustUser returns the user of the request's session, as the request has found it: it
+// asks the database only if nobody has. It is for handlers behind [Manager.Require],
+// and panics where there is no user.
+func (m *Manager[T]) MustUser(ctx context.Context) T {
+	s, err := m.lock(context.WithoutCancel(ctx))
 	if err != nil {
-		return session, failed(op, err)
+		panic(failed("must user", err))
 	}
-	defer v.leave()
-	user, err := m.find(ctx, v)
+	defer s.unlock()
+	session, err := loggedIn(s.session, s.err)
+	if !s.known {
+		session, err = m.findUser(ctx, m.cache, s)
+	}
 	if err != nil {
-		return session, failed(op, err)
+		panic(failed("must user", err))
 	}
-	now, err := m.look(ctx, v)
+	return session.User
+}
+
+// Current returns the request's session of a user who has logged in. When there is
+// none the error is [ErrNoSession] and says why.
+func (m *Manager[T]) Current(ctx context.Context) (Session[T], error) {
+	session, err := m.ask(ctx, "current session", m.findUser)
 	if err != nil {
-		return session, failed(op, err)
+		return Session[T]{}, err
 	}
-	return Session[T]{now.ID.String(), user, now.Start, now.End, now.Left, true}, nil
+	return sessionOf(session, true), nil
 }
 
 // Sessions lists the live sessions of the request's user, newest first.
 func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 	const op = "sessions"
-	v, owner, err := m.enterAsOwner(ctx)
+	owner, err := m.ask(ctx, op, m.findOwner)
 	if err != nil {
-		return nil, failed(op, err)
+		return nil, err
 	}
-	defer v.leave()
+	if m.of(ctx).fake {
+		return []Session[T]{sessionOf(owner, true)}, nil
+	}
 	list, err := m.cache.UserSessions(ctx, owner.UserID)
 	if err != nil {
 		return nil, failed(op, err)
 	}
-	handles := make([]string, len(list))
+	sessions := make([]Session[T], len(list))
 	for i, session := range list {
-		handles[i] = session.ID.String()
-	}
-	users, err := m.cache.GetAll(ctx, handles...)
-	if err != nil {
-		return nil, failed(op, err)
-	}
-	sessions := make([]Session[T], 0, len(list))
-	for i, s := range list {
-		if user, ok := users[handles[i]]; ok { // or it has ended since
-			sessions = append(sessions, Session[T]{handles[i], user, s.Start, s.End, s.Left, s.ID == owner.ID})
-		}
+		sessions[i] = sessionOf(session, session.Handle == owner.Handle)
 	}
 	return sessions, nil
 }
 
-// Revoke ends one of the sessions of the request's user; if it is the request's
-// own it clears the cookies, too. Any other handle is refused with
-// [ErrUnknownHandle].
-func (m *Manager[T]) Revoke(w http.ResponseWriter, r *http.Request, handle string) error {
-	const op = "revoke"
-	ctx := r.Context()
-	v, owner, err := m.enterAsOwner(ctx)
+// ask has the session of a request found in one of the ways to find it.
+func (m *Manager[T]) ask(ctx context.Context, op string,
+	find func(context.Context, *sessioncache.Cache[T], *requestSession[T]) (sessioncache.Session[T], error),
+) (sessioncache.Session[T], error) {
+	s, err := m.lock(ctx)
 	if err != nil {
-		return failed(op, err)
+		return sessioncache.Session[T]{}, failed(op, err)
 	}
-	defer v.leave()
-	// An id belongs to one user for good, so nothing changes between the two
-	// statements that would make this the wrong session.
-	session, ok, err := m.cache.Session(ctx, handle)
-	switch {
-	case errors.Is(err, sessioncache.ErrMalformedID):
-		return failed(op, ErrUnknownHandle)
-	case err != nil:
-		return failed(op, err)
-	case !ok || session.UserID != owner.UserID:
-		return failed(op, ErrUnknownHandle)
+	defer s.unlock()
+	session, err := find(ctx, m.cache, s)
+	if err != nil {
+		return sessioncache.Session[T]{}, failed(op, err)
 	}
-	if err := m.cache.Delete(ctx, handle); err != nil {
-		return failed(op, err)
+	return session, nil
+}
+
+// unlessNoSession takes "nobody" for an answer.
+func unlessNoSession(err error) error {
+	if errors.Is(err, ErrNoSession) {
+		return nil
 	}
-	m.log(ctx, "session ended", session.ID)
-	if session.ID == owner.ID {
-		m.forget(w, v)
-	}
-	return nil
+	return err
 }

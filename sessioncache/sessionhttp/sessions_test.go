@@ -5,10 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
@@ -20,71 +22,90 @@ func TestSessions(t *testing.T) {
 	ed := newUser()
 	edOnPhone := ed
 	edOnPhone.Name = "Ed's phone"
-	phone.login(t, edOnPhone)
-	s.shift(t, ed, -time.Minute)
+	s.elapse(t, phone.login(t, edOnPhone), time.Minute)
 	laptop.login(t, ed)
 	other.login(t, newUser())
 
 	var onPhone string
-	laptop.visit(t, func(_ http.ResponseWriter, r *http.Request) {
+	laptop.do(t, func(_ http.ResponseWriter, r *http.Request) error {
 		list, err := s.sessions.Sessions(r.Context())
 		if err != nil || len(list) != 2 {
 			t.Fatalf("Sessions = %v, %v; want 2", list, err)
 		}
-		if here := list[0]; !here.Current || here.User != ed || here.End.Sub(here.Start) != time.Hour || here.Left > time.Hour || here.Left < 59*time.Minute {
+		here, there := list[0], list[1]
+		if !here.Current || here.User != ed || here.ExpiresAt.Sub(here.CreatedAt) != time.Hour || here.TTL > time.Hour || here.TTL < 59*time.Minute || here.AuthenticatedAt != here.CreatedAt {
 			t.Errorf("the newest session is %+v; want this one, for an hour", here)
 		}
-		if there := list[1]; there.Current || there.User != edOnPhone || there.Left > 59*time.Minute {
+		if there.Current || there.User != edOnPhone || there.TTL > 59*time.Minute {
 			t.Errorf("the older session is %+v; want the phone's", there)
 		}
 		current, err := s.sessions.Current(r.Context())
-		if err != nil || current.Handle != list[0].Handle || !current.Current || current.User != ed || current.Start != list[0].Start {
-			t.Errorf("Current = %+v, %v; want %+v", current, err, list[0])
+		current.TTL = here.TTL
+		if err != nil || current != here {
+			t.Errorf("Current = %+v, %v; want %+v", current, err, here)
 		}
-		onPhone = list[1].Handle
+		onPhone = there.Handle
+		return nil
 	})
+	if onPhone != parse(t, phone.token()).Handle().String() {
+		t.Errorf("the phone's handle is %s", onPhone)
+	}
 
-	revoke := func(b *browser, handle string, want error) {
+	logOut := func(handle string, want error) {
 		t.Helper()
-		b.visit(t, func(w http.ResponseWriter, r *http.Request) {
-			if err := s.sessions.Revoke(w, r, handle); !errors.Is(err, want) {
-				t.Errorf("Revoke = %v; want %v", err, want)
-			}
+		laptop.want(t, want, func(w http.ResponseWriter, r *http.Request) error {
+			return s.sessions.LogoutSession(w, r, handle)
 		})
 	}
-	revoke(laptop, onPhone, nil)
+	logOut(onPhone, nil)
 	phone.wantNobody(t, sessionhttp.ErrUnknownSession)
 	laptop.wantUser(t, ed)
-	revoke(laptop, onPhone, sessionhttp.ErrUnknownHandle)
+	logOut(onPhone, sessionhttp.ErrUnknownHandle)
 
-	revoke(laptop, laptop.handles(t)[0], nil) // its own
+	token := laptop.token()
+	logOut(strings.ToUpper(laptop.handles(t)[0]), nil) // its own
 	if laptop.token() != "" {
-		t.Error("Revoke of the current session left the cookie")
+		t.Error("LogoutSession of the current session left the cookie")
 	}
 	laptop.wantNobody(t, sessionhttp.ErrNoCookie)
+	laptop.with(t, token).wantNobody(t, sessionhttp.ErrUnknownSession)
 }
 
-// TestRevokeOfAnothersHandle: nobody ends another user's session, even one who
-// knows its handle.
-func TestRevokeOfAnothersHandle(t *testing.T) {
+// TestLogoutSessionOfAnother: nobody ends another user's session, even one who
+// knows its handle, nor learns whether there is one.
+func TestLogoutSessionOfAnother(t *testing.T) {
 	s := setup(t)
-	victim, attacker := s.browser(t), s.browser(t)
+	victim, attacker, visitor := s.browser(t), s.browser(t), s.browser(t)
 	ed := newUser()
 	victim.login(t, ed)
 	attacker.login(t, newUser())
-	for _, handle := range []string{victim.handles(t)[0], sid.New().String(), "", "Dr. Evil", victim.token(), "' OR true --"} {
-		attacker.visit(t, func(w http.ResponseWriter, r *http.Request) {
-			err := s.sessions.Revoke(w, r, handle)
-			if !errors.Is(err, sessionhttp.ErrUnknownHandle) || errors.Is(err, sessionhttp.ErrNoSession) {
-				t.Errorf("Revoke(%q) = %v; want %v", handle, err, sessionhttp.ErrUnknownHandle)
-			}
-		})
+	visitor.begin(t, "a visitor")
+	if err := s.cache.Set(t.Context(), sid.New().String(), ed); err != nil {
+		t.Fatal(err)
 	}
-	victim.wantUser(t, ed)
+	before := dump(t, s.pool)
+	for _, handle := range []string{
+		victim.handles(t)[0], parse(t, visitor.token()).Handle().String(), sid.New().String(),
+		"", "Dr. Evil", victim.token(), attacker.token(), "' OR true --",
+	} {
+		response := attacker.visit(t, func(w http.ResponseWriter, r *http.Request) {
+			err := s.sessions.LogoutSession(w, r, handle)
+			if !errors.Is(err, sessionhttp.ErrUnknownHandle) || errors.Is(err, sessionhttp.ErrNoSession) {
+				t.Errorf("LogoutSession(%q) = %v; want %v", handle, err, sessionhttp.ErrUnknownHandle)
+			}
+			s.sessions.Error(w, r, err)
+		})
+		if got := body(t, response); response.StatusCode != http.StatusNotFound || got != "Not Found" {
+			t.Errorf("LogoutSession(%q): %d %s; want 404", handle, response.StatusCode, got)
+		}
+	}
+	if after := dump(t, s.pool); after != before {
+		t.Errorf("the table was\n%s\nand is\n%s", before, after)
+	}
 }
 
-// TestUsersWithoutIDAreNotOneUser: what anonymous sessions have in common is
-// nobody's to list or end.
+// TestUsersWithoutIDAreNotOneUser: what their sessions have in common is nobody's to
+// list or end.
 func TestUsersWithoutIDAreNotOneUser(t *testing.T) {
 	s := setup(t)
 	a, b := s.browser(t), s.browser(t)
@@ -92,13 +113,15 @@ func TestUsersWithoutIDAreNotOneUser(t *testing.T) {
 	b.login(t, account{Name: "b"})
 	for name, call := range s.calls() {
 		want := sessionhttp.ErrNoUserID
-		if slices.Contains([]string{"User", "Current", "Renew", "Update"}, name) {
+		if slices.Contains([]string{"Current", "Renew", "Reauthenticated", "Update", "Tx"}, name) {
 			want = nil
 		}
-		b.visit(t, func(w http.ResponseWriter, r *http.Request) {
-			if err := call(w, r); !errors.Is(err, want) {
-				t.Errorf("%s: %v; want %v", name, err, want)
+		b.want(t, want, func(w http.ResponseWriter, r *http.Request) error {
+			err := call(w, r)
+			if errors.Is(err, sessionhttp.ErrNoSession) {
+				t.Errorf("%s: %v asks a user to log in who has", name, err)
 			}
+			return err
 		})
 	}
 	a.wantUser(t, account{Name: "a"})
@@ -112,20 +135,26 @@ func TestOneLookupPerRequest(t *testing.T) {
 	b, ed := s.browser(t), newUser()
 	b.login(t, ed)
 	before := s.statements.Load()
-	response := b.visit(t, func(http.ResponseWriter, *http.Request) {})
+	b.visit(t, func(http.ResponseWriter, *http.Request) {})
 	if n := s.statements.Load() - before; n != 0 {
 		t.Errorf("%d statements for a page that did not ask", n)
 	}
-	if vary := response.Header.Get("Vary"); vary != "" {
-		t.Errorf("such a page has Vary: %s", vary)
-	}
 
-	response = b.visit(t, func(w http.ResponseWriter, r *http.Request) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var all sync.WaitGroup
 		for range 20 {
 			all.Go(func() {
-				if user, err := s.sessions.User(r.Context()); err != nil || user != ed {
-					t.Errorf("User = %v, %v", user, err)
+				if user, ok, err := s.sessions.User(r.Context()); err != nil || !ok || user != ed {
+					t.Errorf("User = %v, %v, %v", user, ok, err)
+				}
+				if s.sessions.MustUser(r.Context()) != ed {
+					t.Error("MustUser is somebody else")
+				}
+				if visitor, ok, err := s.sessions.Visitor(r.Context()); err != nil || !ok || visitor != ed {
+					t.Errorf("Visitor = %v, %v, %v", visitor, ok, err)
+				}
+				if current, err := s.sessions.Current(r.Context()); err != nil || current.User != ed {
+					t.Errorf("Current = %v, %v", current, err)
 				}
 			})
 		}
@@ -134,11 +163,22 @@ func TestOneLookupPerRequest(t *testing.T) {
 		}
 		all.Wait()
 	})
+	b.visit(t, s.sessions.Require(s.sessions.RequireFresh(time.Hour, page)).ServeHTTP)
 	if n := s.statements.Load() - before; n != 1 {
-		t.Errorf("%d statements for 20 who ask; want 1", n)
+		t.Errorf("%d statements for all who ask; want 1", n)
 	}
-	if vary := response.Header["Vary"]; len(vary) != 1 || vary[0] != "Cookie" {
-		t.Errorf("Vary is %q; want Cookie", vary)
+
+	// That there is nobody is an answer, too.
+	before = s.statements.Load()
+	b.with(t, randomToken()).visit(t, func(_ http.ResponseWriter, r *http.Request) {
+		for range 5 {
+			if _, ok, err := s.sessions.User(r.Context()); ok || err != nil {
+				t.Errorf("User = %v, %v", ok, err)
+			}
+		}
+	})
+	if n := s.statements.Load() - before; n != 1 {
+		t.Errorf("%d statements for a token that opens nothing; want 1", n)
 	}
 }
 
@@ -152,34 +192,113 @@ func TestGivingUpIsOnesOwn(t *testing.T) {
 		b.visit(t, func(_ http.ResponseWriter, r *http.Request) {
 			cancelled, cancel := context.WithCancel(r.Context())
 			cancel()
-			if _, err := s.sessions.User(cancelled); !errors.Is(err, context.Canceled) || errors.Is(err, sessionhttp.ErrNoSession) {
-				t.Errorf("User with a cancelled context: %v", err)
+			if _, ok, err := s.sessions.User(cancelled); ok || !errors.Is(err, context.Canceled) || !errors.Is(err, sessioncache.ErrUnavailable) {
+				t.Errorf("User with a cancelled context: %v, %v", ok, err)
 			}
-			if user, err := s.sessions.User(r.Context()); err != nil || user != ed {
-				t.Errorf("User after that = %v, %v", user, err)
+			if user, ok, err := s.sessions.User(r.Context()); err != nil || !ok || user != ed {
+				t.Errorf("User after that = %v, %v, %v", user, ok, err)
 			}
 		})
 	}
 }
 
-// TestCurrentSeesTheEnd: in a request that goes on for long, Current tells when
-// the user has been logged out.
-func TestCurrentSeesTheEnd(t *testing.T) {
+// TestLongRequest: what a request knows counts for a second. Then it sees a logout.
+func TestLongRequest(t *testing.T) {
 	s := setup(t)
 	b, ed := s.browser(t), newUser()
 	b.login(t, ed)
 	b.visit(t, func(_ http.ResponseWriter, r *http.Request) {
-		if _, err := s.sessions.Current(r.Context()); err != nil {
+		ctx := r.Context()
+		want := func(when string, ok bool, why error, statements int64) {
+			t.Helper()
+			before := s.statements.Load()
+			user, is, err := s.sessions.User(ctx)
+			_, cerr := s.sessions.Current(ctx)
+			if is != ok || ok && user != ed || err != nil || !errors.Is(cerr, why) {
+				t.Errorf("%s: User = %v, %v, %v, Current: %v; want %v, %v", when, user, is, err, cerr, ok, why)
+			}
+			if n := s.statements.Load() - before; n != statements {
+				t.Errorf("%s: %d statements; want %d", when, n, statements)
+			}
+		}
+		want("at first", true, nil, 1)
+		if _, err := s.cache.DeleteUserSessions(ctx, ed.ID); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.cache.DeleteUser(r.Context(), ed.ID); err != nil {
+		want("within a second of the first lookup", true, nil, 0)
+		s.sessions.Age(ctx, time.Second)
+		want("later", false, sessionhttp.ErrUnknownSession, 1)
+
+		// MustUser is for handlers behind Require: it panics only if there was nobody.
+		wantPanic(t, func() { s.sessions.MustUser(ctx) })
+	})
+
+	// What ends others' sessions asks again at once.
+	b.login(t, ed)
+	b.visit(t, func(_ http.ResponseWriter, r *http.Request) {
+		if _, ok, err := s.sessions.User(r.Context()); !ok || err != nil {
+			t.Errorf("User = %v, %v", ok, err)
+		}
+		if _, err := s.cache.DeleteUserSessions(r.Context(), ed.ID); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.sessions.Current(r.Context()); !errors.Is(err, sessionhttp.ErrUnknownSession) {
-			t.Errorf("Current after the end: %v", err)
+		if s.sessions.MustUser(r.Context()) != ed {
+			t.Error("MustUser has not returned what the request has found")
 		}
-		if _, err := s.sessions.User(r.Context()); !errors.Is(err, sessionhttp.ErrUnknownSession) {
-			t.Errorf("User after that: %v", err)
+		if _, err := s.sessions.LogoutOthers(r); !errors.Is(err, sessionhttp.ErrUnknownSession) {
+			t.Errorf("LogoutOthers with a session that has ended: %v", err)
 		}
 	})
+}
+
+// TestLongRequestIsUse: its idle timeout starts anew when it asks again, and not
+// otherwise.
+func TestLongRequestIsUse(t *testing.T) {
+	s := setupCache(t, []sessioncache.Option{sessioncache.WithIdleTimeout(10 * time.Minute)})
+	b, ed := s.browser(t), newUser()
+	token := b.login(t, ed)
+	b.visit(t, func(_ http.ResponseWriter, r *http.Request) {
+		s.sessions.MustUser(r.Context())
+		for range 4 {
+			s.elapse(t, token, 9*time.Minute)
+			s.sessions.Age(r.Context(), 9*time.Minute)
+			if user, ok, err := s.sessions.User(r.Context()); err != nil || !ok || user != ed {
+				t.Errorf("User = %v, %v, %v", user, ok, err)
+			}
+		}
+		s.elapse(t, token, 11*time.Minute)
+		s.sessions.Age(r.Context(), 11*time.Minute)
+		if _, err := s.sessions.Current(r.Context()); !errors.Is(err, sessionhttp.ErrExpiredSession) {
+			t.Errorf("a request that has not asked for too long: %v", err)
+		}
+	})
+}
+
+// TestMustUser panics where there is no user: with the reason, never with a zero user.
+func TestMustUser(t *testing.T) {
+	s := setup(t)
+	for name, test := range map[string]struct {
+		browser *browser
+		why     error
+	}{
+		"nobody":  {s.browser(t), sessionhttp.ErrNoCookie},
+		"unknown": {s.browser(t).with(t, randomToken()), sessionhttp.ErrUnknownSession},
+		"visitor": {s.browser(t), sessionhttp.ErrAnonymous},
+	} {
+		if name == "visitor" {
+			test.browser.begin(t, "visitor")
+		}
+		test.browser.visit(t, func(_ http.ResponseWriter, r *http.Request) {
+			for range 2 { // when it has to ask, and when it knows
+				func() {
+					defer func() {
+						if err, _ := recover().(error); !errors.Is(err, test.why) {
+							t.Errorf("%s: MustUser panicked with %v; want %v", name, err, test.why)
+						}
+					}()
+					s.sessions.MustUser(r.Context())
+				}()
+			}
+		})
+	}
 }

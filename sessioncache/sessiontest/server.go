@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 
 	"github.com/rhaptos/sessiondb/internal/pgserver"
 	"github.com/rhaptos/sessiondb/schema"
@@ -120,7 +119,7 @@ func migrate(ctx context.Context, url string) (did bool, err error) {
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
-	migrations, err := goose.NewProvider(goose.DialectPostgres, db, schema.FS)
+	migrations, err := schema.NewProvider(db)
 	if err != nil {
 		return false, err
 	}

@@ -1,7 +1,11 @@
-// Package sid holds the session id: a UUID that is nothing but a session's id.
+// Package sid holds what sessions are named and opened by.
 //
-// It is a type of its own so that no other UUID of an application can be passed
-// where a session is meant, and so that a log line shows a fingerprint of it.
+// An [ID] is the id of a plain session, and its key: who has it has the session.
+// A [Token] opens a session that was issued with one; the session's [Handle] names
+// it and opens nothing.
+//
+// They are types of their own so that no other UUID of an application can be passed
+// where a session is meant, and so that no log line shows what opens one.
 package sid
 
 import (
@@ -9,20 +13,27 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/google/uuid"
 )
 
-// ErrMalformed is returned by [Parse] and [ID.UnmarshalText] for anything that
-// is not a UUID in canonical form. The error never repeats its input.
-var ErrMalformed = errors.New("malformed session id: not a UUID in its 36-character form")
+// ErrMalformed is returned by [Parse], [ParseHandle] and [ParseToken] and by the
+// UnmarshalText methods for anything that is not an id, a handle or a token. The
+// error never repeats its input.
+var ErrMalformed = errors.New("malformed session id")
+
+var (
+	errNoUUID  = fmt.Errorf("%w: not a UUID in its 36-character form", ErrMalformed)
+	errNoToken = fmt.Errorf("%w: not a token of 64 characters", ErrMalformed)
+)
 
 // canonicalLength is the number of characters in a UUID as RFC 9562 section 4
 // writes it: 8-4-4-4-12 hexadecimal digits.
 const canonicalLength = 36
 
-// ID identifies a session. The zero ID is a valid UUID (RFC 9562's Nil), not a
+// ID is the id of a plain session. The zero ID is a valid UUID (RFC 9562's Nil), not a
 // mark of absence.
 //
 // [ID.String] returns the id in clear, and so do fmt's verbs: whoever has it may
@@ -40,11 +51,11 @@ func New() ID {
 // Any other input is [ErrMalformed].
 func Parse(s string) (ID, error) {
 	if len(s) != canonicalLength {
-		return ID{}, ErrMalformed
+		return ID{}, errNoUUID
 	}
 	id, err := uuid.Parse(s)
 	if err != nil {
-		return ID{}, ErrMalformed // not err: it may repeat the input
+		return ID{}, errNoUUID // not err: it may repeat the input
 	}
 	return ID(id), nil
 }

@@ -10,10 +10,14 @@ package coalesce
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"slices"
 	"sync"
 )
+
+// errGoexit is the error of a batch whose goroutine ended before it was answered.
+var errGoexit = errors.New("the goroutine that ran the batch was ended")
 
 // Group takes questions of type Q to answers of type A. A caller either asks
 // alone, on its own goroutine, or rides in a batch.
@@ -117,11 +121,19 @@ func (g *Group[Q, A]) release() {
 	}
 }
 
-// run has a slot, and takes batch after batch until nobody waits.
+// run has a slot, and takes batch after batch until nobody waits. If Together ends its
+// goroutine (runtime.Goexit, which testing's FailNow is), another one takes the slot.
 func (g *Group[Q, A]) run() {
+	done := false
+	defer func() {
+		if !done {
+			go g.run()
+		}
+	}()
 	for {
 		b, ctx := g.next()
 		if b == nil {
+			done = true
 			return
 		}
 		g.ride(ctx, b)
@@ -135,12 +147,13 @@ func (g *Group[Q, A]) run() {
 // where each of them runs there may be somebody to recover from it, an HTTP server
 // for one; here there is nobody, and the whole program would end.
 func (g *Group[Q, A]) ride(ctx context.Context, b *batch[Q, A]) {
+	b.answers = make([]A, len(b.questions))
+	b.err = errGoexit // unless Together returns
 	defer func() {
 		b.panicked = recover()
 		b.cancel()
 		close(b.done)
 	}()
-	b.answers = make([]A, len(b.questions))
 	b.err = g.Together(ctx, b.questions, b.answers)
 }
 

@@ -360,3 +360,48 @@ func BenchmarkTogether(b *testing.B) {
 		}
 	})
 }
+
+// TestGoexitKeepsTheSlot ends the goroutine of a batch, as a failing test in a hook
+// does: its callers get an error, and the slot is not lost.
+func TestGoexitKeepsTheSlot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		exits := 0
+		g := &coalesce.Group[int, int]{
+			Slots: 1, Limit: 4,
+			Alone: func(_ context.Context, question int) (int, error) {
+				time.Sleep(time.Hour)
+				return question, nil
+			},
+			Together: func(_ context.Context, questions, answers []int) error {
+				if exits++; exits <= 2 {
+					runtime.Goexit()
+				}
+				copy(answers, questions)
+				return nil
+			},
+		}
+		failed := 0
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		for i := range 13 {
+			all.Go(func() {
+				answer, err := g.Do(t.Context(), i)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					failed++
+				} else if answer != i {
+					t.Errorf("Do(%d) = %d", i, answer)
+				}
+			})
+		}
+		all.Wait()
+		if failed != 8 {
+			t.Errorf("%d callers failed; want those of two batches of 4", failed)
+		}
+		if answer, err := g.Do(t.Context(), 1); answer != 1 || err != nil {
+			t.Errorf("Do after that = %d, %v", answer, err)
+		}
+	})
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// plainGet is the contender that Authenticate is compared with.
+const plainGet = "Get, raw JSON"
+
+func newTokens(n int) []sid.Token {
+	tokens := make([]sid.Token, n)
+	for i := range tokens {
+		tokens[i] = sid.NewToken()
+	}
+	return tokens
+}
+
+// fillBothKinds stores a plain session and one with a token in turn, all with the same
+// user: neither kind has pages of its own.
+func (pg *postgres) fillBothKinds(ctx context.Context) error {
+	pool, err := newPool(ctx, pg.bothKinds, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	handles, digests := make(sid.IDs, len(pg.tokens)), make([][]byte, len(pg.tokens))
+	for i, token := range pg.tokens {
+		digest := token.Digest("")
+		handles[i], digests[i] = sid.ID(token.Handle()), digest[:]
+	}
+	_, err = pool.Exec(ctx, `
+		INSERT INTO session_cache (sessionid, secret, authenticatedutc, userdict, session_startutc, session_endutc, session_deadlineutc)
+		SELECT each.sessionid, each.secret, CASE WHEN each.secret IS NOT NULL THEN now() END,
+		       $4::json, now(), now() + interval '1 day', now() + interval '1 day'
+		FROM unnest($1::uuid[], $2::uuid[], $3::bytea[]) WITH ORDINALITY AS pair (id, handle, digest, n)
+		CROSS JOIN LATERAL (VALUES (pair.id, NULL), (pair.handle, pair.digest)) AS each (sessionid, secret)
+		ORDER BY pair.n`, sid.IDs(pg.stored.ids[:len(pg.tokens)]), handles, digests, string(pg.stored.user))
+	if err != nil {
+		return err
+	}
+	_, err = pool.Exec(ctx, "VACUUM ANALYZE session_cache")
+	return err
+}
+
+func (pg *postgres) plain(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+	cache := sessioncache.New[json.RawMessage](pool)
+	keys := pg.stored.keys[:len(pg.tokens)]
+	return contender{name: plainGet, operations: map[string]operation{
+		"authenticate": func(ctx context.Context, i int) error {
+			_, ok, err := cache.Get(ctx, keys[i%len(keys)])
+			return lost(ok, err)
+		},
+	}}, nil
+}
+
+// authenticate reads each token from its text, as it arrives in a request: Get reads
+// its id from text, too.
+func (pg *postgres) authenticate(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+	cache := sessioncache.New[json.RawMessage](pool)
+	texts := make([]string, len(pg.tokens))
+	for i, token := range pg.tokens {
+		texts[i] = token.Reveal()
+	}
+	return contender{name: "Authenticate, raw JSON", operations: map[string]operation{
+		"authenticate": func(ctx context.Context, i int) error {
+			token, err := sid.ParseToken(texts[i%len(texts)])
+			if err != nil {
+				return err
+			}
+			_, ok, err := cache.Authenticate(ctx, token)
+			return lost(ok, err)
+		},
+	}}, nil
+}

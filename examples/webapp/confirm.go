@@ -1,0 +1,35 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
+)
+
+// confirmPage asks for the password again, before it can be changed.
+func (a *app) confirmPage(w http.ResponseWriter, r *http.Request) error {
+	a.show(w, http.StatusOK, "confirm.html", view{User: a.sessions.MustUser(r.Context())})
+	return nil
+}
+
+func (a *app) confirm(w http.ResponseWriter, r *http.Request) error {
+	u := a.sessions.MustUser(r.Context())
+	verified, err := a.accounts.verifyID(r.Context(), u.ID, r.PostFormValue("password"))
+	if err == nil {
+		err = a.sessions.Tx(w, r, func(tx pgx.Tx, session *sessionhttp.Tx[user]) error {
+			if err := verified.stillHas(r.Context(), tx); err != nil {
+				return err
+			}
+			return session.Reauthenticated()
+		})
+	}
+	if errors.Is(err, errWrongPassword) {
+		a.logger.WarnContext(r.Context(), "re-authentication failed", "user", u.ID, "remote", r.RemoteAddr)
+		a.show(w, http.StatusUnauthorized, "confirm.html", view{User: u, Alert: "The password is wrong."})
+		return nil
+	}
+	return redirect(w, r, "/password", err)
+}

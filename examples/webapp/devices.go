@@ -1,0 +1,70 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
+)
+
+// done is what the page says after a form.
+var done = map[string]string{
+	"device":   "The device is logged out.",
+	"others":   "All other devices are logged out.",
+	"password": "The password is changed. All other devices are logged out.",
+}
+
+// devices is the page of where the user is logged in.
+func (a *app) devices(w http.ResponseWriter, r *http.Request) error {
+	list, err := a.sessions.Sessions(r.Context())
+	if err != nil {
+		return err
+	}
+	a.show(w, http.StatusOK, "devices.html", view{
+		User: a.sessions.MustUser(r.Context()), Notice: done[r.FormValue("done")], Data: list,
+	})
+	return nil
+}
+
+func (a *app) logoutDevice(w http.ResponseWriter, r *http.Request) error {
+	err := a.sessions.LogoutSession(w, r, r.PostFormValue("handle"))
+	if errors.Is(err, sessionhttp.ErrUnknownHandle) {
+		err = nil // it has ended already: the page shows that
+	}
+	return redirect(w, r, "/devices?done=device", err)
+}
+
+func (a *app) logoutOthers(w http.ResponseWriter, r *http.Request) error {
+	_, err := a.sessions.LogoutOthers(r)
+	return redirect(w, r, "/devices?done=others", err)
+}
+
+func (a *app) logoutEverywhere(w http.ResponseWriter, r *http.Request) error {
+	_, err := a.sessions.LogoutEverywhere(w, r)
+	return redirect(w, r, "/login", err)
+}
+
+// device says in a few words what a browser calls itself.
+func device(userAgent string) string {
+	// The first that fits: each but the last of a list names the next ones, too.
+	find := func(names ...string) string {
+		for _, name := range names {
+			word, label, _ := strings.Cut(name, "=")
+			if strings.Contains(userAgent, word) {
+				return label
+			}
+		}
+		return ""
+	}
+	browser := find("Edg/=Edge", "Firefox/=Firefox", "HeadlessChrome/=Chrome", "Chrome/=Chrome", "Safari/=Safari", "curl/=curl")
+	system := find("Android=Android", "iPhone=iPhone", "iPad=iPad", "Windows=Windows", "Mac OS X=macOS", "Linux=Linux")
+	switch {
+	case browser != "" && system != "":
+		return browser + " on " + system
+	case browser+system != "":
+		return browser + system
+	default:
+		return "Unknown device"
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"embed"
+	"errors"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
+)
+
+//go:embed templates
+var templates embed.FS
+
+// layouts are the layout with each page in it.
+var layouts = func() map[string]*template.Template {
+	functions := template.FuncMap{
+		"time":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") },
+		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	}
+	layouts := map[string]*template.Template{}
+	for _, name := range []string{"shop.html", "login.html", "confirm.html", "devices.html", "password.html", "error.html"} {
+		layouts[name] = template.Must(template.New(name).Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/"+name))
+	}
+	return layouts
+}()
+
+// view is what a page shows.
+type view struct {
+	User   user   // of the session; one without an id has not logged in
+	Notice string // what has happened
+	Alert  string // what is wrong with the form
+	Data   any
+}
+
+func (a *app) show(w http.ResponseWriter, status int, page string, v view) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	if err := layouts[page].ExecuteTemplate(w, "layout.html", v); err != nil {
+		a.logger.Error("page not shown", "page", page, "error", err)
+	}
+}
+
+// showError is what people see when something fails. All see the same: when the
+// database does not answer, nobody knows who is logged in.
+func (a *app) showError(w http.ResponseWriter, r *http.Request, err error) {
+	status, text := http.StatusInternalServerError, "Something went wrong on our side."
+	switch {
+	case errors.Is(err, sessioncache.ErrUnavailable), errors.Is(err, sessioncache.ErrSuperseded):
+		status, text = http.StatusServiceUnavailable, "We cannot answer at the moment. Please try again in a few seconds."
+		w.Header().Set("Retry-After", "1")
+	case errors.Is(err, sessionhttp.ErrNoSession), errors.Is(err, sessionhttp.ErrNotFresh):
+		status, text = http.StatusUnauthorized, "Please log in."
+	}
+	if status >= http.StatusInternalServerError {
+		a.logger.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	a.show(w, status, "error.html", view{Alert: text})
+}
+
+// redirect sends the browser on after a form, so that going back does not send it
+// again.
+func redirect(w http.ResponseWriter, r *http.Request, to string, err error) error {
+	if err == nil {
+		http.Redirect(w, r, to, http.StatusSeeOther)
+	}
+	return err
+}

@@ -1,0 +1,133 @@
+package queries_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// modes are all the ways that pgx has to send a query.
+var modes = []pgx.QueryExecMode{
+	pgx.QueryExecModeCacheStatement,
+	pgx.QueryExecModeCacheDescribe,
+	pgx.QueryExecModeDescribeExec,
+	pgx.QueryExecModeExec,
+	pgx.QueryExecModeSimpleProtocol,
+}
+
+// printing are settings of a server that change how values are printed, and so what a
+// query returns as text.
+var printing = map[string]string{
+	"DateStyle": "German, DMY", "IntervalStyle": "sql_standard", "bytea_output": "escape",
+	"TimeZone": "Asia/Kathmandu", "extra_float_digits": "-15",
+}
+
+// inEveryMode runs a test once for each exec mode, on a database of its own. The modes
+// differ in what travels as text: so it prints in an unusual way.
+func inEveryMode(t *testing.T, test func(t *testing.T, q *db.Queries, pool *pgxpool.Pool)) {
+	t.Helper()
+	for _, mode := range modes {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
+				c.ConnConfig.DefaultQueryExecMode = mode
+				c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+					for name, value := range printing {
+						if _, err := conn.Exec(ctx, "SELECT set_config($1, $2, false)", name, value); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
+			})
+			test(t, db.New(pool), pool)
+		})
+	}
+}
+
+const (
+	audience = "shop"
+	hour     = int64(time.Hour / time.Microsecond)
+	minute   = hour / 60
+)
+
+// dict is a user that quoting and escaping could go wrong on; tag keeps the user
+// ids of tests that share a table apart.
+func dict(tag string) string {
+	return `{"user_id": "` + tag + `", "name": "O'Neil \\ \"Ed\" <é> {a,b} \u0041", "n": 1e3 }`
+}
+
+// insert stores a plain session that lives for an hour, and with an idle timeout, in
+// microseconds, for that.
+func insert(t *testing.T, q *db.Queries, dict string, idle ...int64) sid.ID {
+	t.Helper()
+	params := db.InsertSessionParams{SessionID: sid.New(), Audience: audience, UserDict: dict, TTL: hour, Lifetime: hour}
+	if len(idle) > 0 {
+		params.TTL, params.Idle = idle[0], &idle[0]
+	}
+	rows, err := q.InsertSession(t.Context(), params)
+	if err != nil || rows != 1 {
+		t.Fatalf("InsertSession = %d, %v; want 1 row", rows, err)
+	}
+	return params.SessionID
+}
+
+// secret is the digest of a secret with this name.
+func secret(name string) []byte {
+	digest := sha256.Sum256([]byte(name))
+	return digest[:]
+}
+
+// issue stores a session with a token that lives for an hour, under secret("a").
+func issue(t *testing.T, q *db.Queries, dict string, anonymous ...bool) sid.ID {
+	t.Helper()
+	params := db.IssueSessionParams{
+		Handle: sid.New(), Audience: audience, Secret: secret("a"), UserDict: dict, TTL: hour, Lifetime: hour, Anonymous: len(anonymous) > 0,
+	}
+	if _, err := q.IssueSession(t.Context(), params); err != nil {
+		t.Fatal(err)
+	}
+	return params.Handle
+}
+
+func get(t *testing.T, q *db.Queries, id sid.ID) (row db.GetSessionRow, ok bool) {
+	t.Helper()
+	row, err := q.GetSession(t.Context(), db.GetSessionParams{SessionID: id, Audience: audience})
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		t.Error(err)
+	}
+	return row, err == nil
+}
+
+func wantDict(t *testing.T, q *db.Queries, id sid.ID, want string) {
+	t.Helper()
+	if got, ok := get(t, q, id); !ok || string(got.UserDict) != want {
+		t.Errorf("GetSession = %s, %v; want %s", got.UserDict, ok, want)
+	}
+}
+
+func wantNone(t *testing.T, q *db.Queries, id sid.ID) {
+	t.Helper()
+	if got, ok := get(t, q, id); ok {
+		t.Errorf("GetSession = %s; want no row", got.UserDict)
+	}
+}
+
+// wantRows compares how many rows a statement has changed.
+func wantRows(t *testing.T, query string, want int64) func(int64, error) {
+	return func(got int64, err error) {
+		t.Helper()
+		if err != nil || got != want {
+			t.Errorf("%s = %d, %v; want %d", query, got, err, want)
+		}
+	}
+}

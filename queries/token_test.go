@@ -1,0 +1,148 @@
+package queries_test
+
+import (
+	"encoding/hex"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+func TestTokenQueries(t *testing.T) {
+	t.Parallel()
+	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
+		ctx := t.Context()
+		tag := sid.New().String()
+		handle := issue(t, q, dict(tag))
+		row, ok := get(t, q, handle)
+		if !ok || row.Secret != hex.EncodeToString(secret("a")) || row.Superseded != "" || row.UserID != tag || row.Authenticated != row.Created {
+			t.Errorf("GetSession = %+v, %v", row, ok)
+		}
+		_, err := q.IssueSession(ctx, db.IssueSessionParams{
+			Handle: handle, Audience: audience, Secret: secret("b"), UserDict: `{}`, TTL: hour, Lifetime: hour,
+		})
+		if !errors.Is(err, pgx.ErrNoRows) {
+			t.Errorf("IssueSession of the same handle: %v; want no rows", err)
+		}
+
+		renew := func(from, to string) (int64, error) {
+			return q.RenewSession(ctx, db.RenewSessionParams{Handle: handle, Audience: audience, Secret: secret(from), NewSecret: secret(to)})
+		}
+		wantRows(t, "RenewSession with another secret", 0)(renew("b", "c"))
+		wantRows(t, "RenewSession", 1)(renew("a", "b"))
+		wantRows(t, "RenewSession with a superseded secret", 0)(renew("a", "c"))
+		renewed, _ := get(t, q, handle)
+		if renewed.Secret != hex.EncodeToString(secret("b")) || renewed.Superseded != hex.EncodeToString(secret("a")) || renewed.SupersededAge < 0 || renewed.SupersededAge > minute {
+			t.Errorf("after RenewSession: %+v", renewed)
+		}
+		if renewed.Created != row.Created || renewed.Expires != row.Expires || renewed.Deadline != row.Deadline || renewed.Authenticated != row.Authenticated {
+			t.Errorf("RenewSession has changed the times from %+v to %+v", row, renewed)
+		}
+
+		sessiontest.Elapse(t, pool, handle, 40*time.Minute)
+		wantRows(t, "ReauthenticateSession", 1)(q.ReauthenticateSession(ctx, db.ReauthenticateSessionParams{
+			Handle: handle, Audience: audience, Secret: secret("b"), NewSecret: secret("c"),
+		}))
+		again, _ := get(t, q, handle)
+		if again.Deadline-again.Authenticated != hour || again.TTL < 59*minute || again.Created != row.Created-40*minute {
+			t.Errorf("after ReauthenticateSession: %+v", again)
+		}
+
+		revoke := func(name, audience string, grace int64) (int64, error) {
+			return q.RevokeSession(ctx, db.RevokeSessionParams{Handle: handle, Audience: audience, Secret: secret(name), Grace: grace})
+		}
+		sessiontest.Elapse(t, pool, handle, time.Minute)
+		wantRows(t, "RevokeSession, superseded by a re-authentication", 0)(revoke("b", audience, minute/2))
+		wantRows(t, "RevokeSession, unknown", 0)(revoke("a", audience, hour))
+		wantRows(t, "RevokeSession of another audience", 0)(revoke("c", "another", hour))
+		wantRows(t, "RevokeSession, superseded in time", 1)(revoke("b", audience, hour))
+		wantNone(t, q, handle)
+
+		handle = issue(t, q, `{}`)
+		wantRows(t, "RenewSession", 1)(renew("a", "b"))
+		sessiontest.Elapse(t, pool, handle, time.Minute)
+		wantRows(t, "RevokeSession, superseded by a renewal", 1)(revoke("a", audience, 0))
+		handle = issue(t, q, `{}`)
+		wantRows(t, "RevokeSession", 1)(revoke("a", audience, 0))
+
+		plain := insert(t, q, `{}`)
+		for handle, want := range map[sid.ID]int64{issue(t, q, `{}`): 1, plain: 0, sid.New(): 0} {
+			wantRows(t, "DeleteSessionByHandle of another audience", 0)(q.DeleteSessionByHandle(ctx, db.DeleteSessionByHandleParams{Handle: handle, Audience: "another"}))
+			wantRows(t, "DeleteSessionByHandle", want)(q.DeleteSessionByHandle(ctx, db.DeleteSessionByHandleParams{Handle: handle, Audience: audience}))
+		}
+		wantDict(t, q, plain, `{}`)
+	})
+}
+
+func TestAnonymousQueries(t *testing.T) {
+	t.Parallel()
+	inEveryMode(t, func(t *testing.T, q *db.Queries, _ *pgxpool.Pool) {
+		ctx := t.Context()
+		visitor, user := issue(t, q, `{}`, true), issue(t, q, `{}`)
+		if row, _ := get(t, q, visitor); row.Authenticated != 0 {
+			t.Errorf("an anonymous session: %+v", row)
+		}
+		wantRows(t, "ReauthenticateSession of a visitor", 0)(q.ReauthenticateSession(ctx, db.ReauthenticateSessionParams{
+			Handle: visitor, Audience: audience, Secret: secret("a"), NewSecret: secret("b"),
+		}))
+		for handle, want := range map[sid.ID]int64{visitor: 1, user: 1, sid.New(): 0} {
+			wantRows(t, "RetireSession", want)(q.RetireSession(ctx, db.RetireSessionParams{
+				Handle: handle, Audience: audience, Secret: secret("a"), NewSecret: secret("b"), Grace: minute,
+			}))
+		}
+		for _, handle := range []sid.ID{visitor, user} {
+			row, ok := get(t, q, handle)
+			if !ok || row.Superseded != hex.EncodeToString(secret("a")) || row.TTL > minute || row.Deadline != row.Expires || row.Authenticated != 0 {
+				t.Errorf("after RetireSession: %+v, %v", row, ok)
+			}
+		}
+	})
+}
+
+// TestRenewalsAreHOTWholeTableUndistributed renews sessions of a large table: PostgreSQL then has nothing to
+// change in any index.
+func TestRenewalsAreHOTWholeTableUndistributed(t *testing.T) {
+	t.Parallel()
+	pool := sessiontest.NewPool(t)
+	q := db.New(pool)
+	const rows, renewals = 100_000, 5_000
+	if _, err := pool.Exec(t.Context(), `
+		INSERT INTO session_cache (sessionid, audience, userdict, secret, session_startutc, session_endutc, session_deadlineutc, authenticatedutc)
+		SELECT md5(n::text)::uuid, '', ('{"user_id":"' || md5(n::text) || '","x":"' || repeat('x', 500) || '"}')::json, sha256('0'), now(), now() + '1h', now() + '1h', now()
+		FROM generate_series(1, $1) AS n`, rows); err != nil {
+		t.Fatal(err)
+	}
+	handles := make(sid.IDs, 0, rows)
+	ids, err := pool.Query(t.Context(), "SELECT sessionid FROM session_cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id sid.ID
+	if _, err := pgx.ForEachRow(ids, []any{&id}, func() error { handles = append(handles, id); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	rand.Shuffle(len(handles), func(i, j int) { handles[i], handles[j] = handles[j], handles[i] })
+	for _, handle := range handles[:renewals] {
+		wantRows(t, "RenewSession", 1)(q.RenewSession(t.Context(), db.RenewSessionParams{Handle: handle, Secret: secret("0"), NewSecret: secret("1")}))
+	}
+	pool.Reset() // a connection that ends reports what it has counted
+	var updates, hot int64
+	for deadline := time.Now().Add(time.Minute); updates < renewals; time.Sleep(10 * time.Millisecond) {
+		err := pool.QueryRow(t.Context(), `
+			SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'session_cache'::regclass`).Scan(&updates, &hot)
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d updates counted, %v; want %d", updates, err, renewals)
+		}
+	}
+	t.Logf("%.1f %% of %d renewals were HOT", 100*float64(hot)/float64(updates), updates)
+	if hot*100 < updates*99 {
+		t.Errorf("%d of %d renewals were HOT; want 99 %%", hot, updates)
+	}
+}

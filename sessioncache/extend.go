@@ -1,0 +1,35 @@
+package sessioncache
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/rhaptos/sessiondb/db"
+)
+
+// extendTimeout is how long a lookup waits for the extension at most.
+const extendTimeout = time.Second
+
+// extend extends a session with an idle timeout that has just been found. The user
+// is there whether that succeeds or not: at worst the session ends early, and the
+// next use tries again. In a caller's transaction it does nothing, because a read
+// must not be what fails there.
+func (c *Cache[T]) extend(ctx context.Context, k key) {
+	if c.inCallersTx() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, extendTimeout)
+	defer cancel()
+	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.ExtendSession(ctx, db.ExtendSessionParams{
+			SessionID: k.id, Audience: c.config.audience, Secret: k.secret,
+		})
+	})
+	switch {
+	case err != nil:
+		logSession(ctx, c.config.logger, slog.LevelWarn, "session not extended", k, slog.Any("error", err))
+	case rows > 0: // others may have been quicker
+		logSession(ctx, c.config.logger, slog.LevelDebug, "session extended", k)
+	}
+}

@@ -1,0 +1,71 @@
+package sessioncache_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+func TestSession(t *testing.T) {
+	cache, pool := setup[raw](t)
+	me := newID()
+	live, nobodys, expired := issue(t, cache, userOf(me)), issue(t, cache, raw(`{}`)), issue(t, cache, userOf(me))
+	visitors := issue(t, cache, userOf(me), sessioncache.Anonymous())
+	sessiontest.Elapse(t, pool, expired.Handle(), 2*time.Hour)
+	for _, test := range []struct {
+		handle    sid.Handle
+		user      string
+		state     sessioncache.State
+		anonymous bool
+	}{
+		{live.Handle(), me, sessioncache.StateLive, false},
+		{nobodys.Handle(), "", sessioncache.StateLive, false},
+		{expired.Handle(), me, sessioncache.StateExpired, false},
+		{visitors.Handle(), me, sessioncache.StateLive, true},
+	} {
+		session, ok, err := cache.Session(t.Context(), test.handle)
+		if err != nil || !ok || session.Handle != test.handle || session.UserID != test.user || session.State != test.state ||
+			session.Anonymous() != test.anonymous || (session.TTL >= 0) != (test.state == sessioncache.StateLive) ||
+			session.ExpiresAt.Sub(session.CreatedAt) != time.Hour || !session.Deadline.Equal(session.ExpiresAt) {
+			t.Errorf("Session = %+v, %v, %v; want %+v", session, ok, err, test)
+		}
+	}
+	plain, err := sid.ParseHandle(set(t, cache, userOf(me)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, handle := range map[string]sid.Handle{"an absent session": sid.NewToken().Handle(), "a plain session": plain, "none": {}} {
+		if session, ok, err := cache.Session(t.Context(), handle); err != nil || ok {
+			t.Errorf("Session of %s = %v, %v, %v", name, session, ok, err)
+		}
+	}
+	session, ok, err := sessioncache.New[int](pool).Session(t.Context(), live.Handle())
+	wantError(t, "Session of what is no int", err, sessioncache.ErrUnreadableSession)
+	if ok || session.State != sessioncache.StateUnreadable || session.Handle != live.Handle() || session.UserID != me {
+		t.Errorf("Session = %+v, %v", session, ok)
+	}
+}
+
+func TestDeleteSession(t *testing.T) {
+	cache, _ := setup[raw](t)
+	token, other := issue(t, cache, raw(`{}`)), issue(t, cache, raw(`{"other":1}`))
+	for _, want := range []bool{true, false} { // the second time it is absent, which is no error
+		if was, err := cache.DeleteSession(t.Context(), token.Handle()); err != nil || was != want {
+			t.Errorf("DeleteSession = %v, %v; want %v", was, err, want)
+		}
+		wantOpensNone(t, cache, token)
+	}
+	wantOpens(t, cache, other, `{"other":1}`)
+	id := set(t, cache, raw(`{}`))
+	plain, err := sid.ParseHandle(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, err := cache.DeleteSession(t.Context(), plain); err != nil || was {
+		t.Errorf("DeleteSession of a plain session = %v, %v", was, err)
+	}
+	wantUser(t, cache, id, `{}`)
+}

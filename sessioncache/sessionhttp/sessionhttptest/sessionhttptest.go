@@ -1,0 +1,22 @@
+// Package sessionhttptest gives a handler's unit test a logged-in request, without a
+// database and without logging in.
+package sessionhttptest
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
+	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp/internal/fake"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// As returns the request as it is for a user who has just logged in. The handler may
+// be called with it directly or through the Manager's middleware. It finds the user
+// with User, MustUser, Current and Sessions, passes Require and RequireFresh, and may
+// call Update and Logout, which change this request only. All other calls need a real
+// session, and fail.
+func As[T any](manager *sessionhttp.Manager[T], r *http.Request, user T) *http.Request {
+	login := &fake.Login{Handle: sid.NewToken().Handle(), User: user}
+	return r.WithContext(context.WithValue(r.Context(), fake.Key{Manager: manager}, login))
+}

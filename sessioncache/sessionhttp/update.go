@@ -1,0 +1,73 @@
+package sessionhttp
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+)
+
+// Update changes the user of the request's session, as
+// [sessioncache.Cache.UpdateSession] does, and the profile cookie with it. An error of
+// change is returned as it is. change must not call the Manager.
+func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(user *T) error) error {
+	return m.run(w, r, "update", func(t *Tx[T]) error { return t.update(change) })
+}
+
+// Update is [Manager.Update], in the transaction.
+func (t *Tx[T]) Update(change func(user *T) error) error {
+	return t.wrap("update", t.update(change))
+}
+
+func (t *Tx[T]) update(change func(*T) error) error {
+	session, err := t.manager.findUser(t.ctx, t.cache, t.session)
+	if err != nil {
+		return err
+	}
+	return t.change(session, change)
+}
+
+// change changes the user of a session, a visitor's, too.
+func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) error {
+	showsProfile := t.manager.profile != nil && !session.Anonymous() && !t.session.credentials.bearer
+	if showsProfile && t.session.response.begun.Load() {
+		return ErrTooLate
+	}
+	var updated T
+	ok, err := t.store(func(user *T) error {
+		if err := change(user); err != nil {
+			return errCallback{err}
+		}
+		updated = *user
+		return nil
+	})
+	if err != nil {
+		t.reportSuperseded(err)
+		return err
+	}
+	if !ok { // it has ended since
+		return ErrUnknownSession
+	}
+	t.session.session.User = updated
+	if showsProfile {
+		t.then(func(w http.ResponseWriter) {
+			set := t.cookiesOf(t.session.token, session)
+			set.user = &updated
+			t.manager.setProfile(t.ctx, w, t.session, set)
+		})
+	}
+	return nil
+}
+
+// store changes the stored user, or a test's.
+func (t *Tx[T]) store(change func(*T) error) (ok bool, err error) {
+	if t.session.fake {
+		user := t.session.session.User
+		return true, change(&user)
+	}
+	ok, err = t.cache.UpdateSession(t.ctx, t.session.token, change)
+	if callback, is := errors.AsType[errCallback](err); is {
+		return false, callback
+	}
+	return ok, err
+}

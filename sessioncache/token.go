@@ -1,0 +1,357 @@
+package sessioncache
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// supersededGrace is how long after a renewal the token before it may still have
+// been in flight.
+const supersededGrace = 10 * time.Second
+
+// Issue stores a session for a user and returns the token that opens it. The table
+// holds a digest of the token only, so this is the one moment to hand it out. The
+// session is live from now on, for the lifetime and the idle timeout of the Cache
+// unless the options say otherwise. Unless it is [Anonymous], the user has just
+// proved who they are.
+func (c *Cache[T]) Issue(ctx context.Context, user T, options ...SessionOption) (token sid.Token, err error) {
+	start := monotonicNow()
+	token, err = c.issueToken(ctx, user, options)
+	c.shared.metrics.set(start, err)
+	return token, err
+}
+
+func (c *Cache[T]) issueToken(ctx context.Context, user T, options []SessionOption) (token sid.Token, err error) {
+	const op = "issue"
+	dict, err := c.encode(op, user)
+	if err != nil {
+		return sid.Token{}, err
+	}
+	token = sid.NewToken()
+	k, err := c.keyOf(op, token)
+	if err != nil {
+		return sid.Token{}, err
+	}
+	session := c.newSession(options)
+	params := db.IssueSessionParams{
+		Handle:    k.id,
+		Audience:  c.config.audience,
+		Secret:    k.secret,
+		UserDict:  dict,
+		TTL:       session.timeouts.ttlMicros(),
+		Lifetime:  session.timeouts.lifetimeMicros(),
+		Idle:      session.timeouts.idleMicros(),
+		Anonymous: session.anonymous,
+	}
+	if session.limit > 0 && !session.anonymous { // a claim ends nobody's sessions
+		err = c.issueLimited(ctx, op, params, session.limit)
+	} else {
+		err = c.issue(ctx, op, params)
+	}
+	if err != nil {
+		return sid.Token{}, err
+	}
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session issued", token.Handle())
+	return token, nil
+}
+
+func (c *Cache[T]) issue(ctx context.Context, op string, params db.IssueSessionParams) error {
+	_, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (string, error) {
+		return queries.IssueSession(ctx, params)
+	})
+	ok, err := found(err)
+	if err == nil && !ok { // of 128 random bits: the generator is broken
+		err = ErrConflict
+	}
+	return interpretStore(op, err)
+}
+
+// issueLimited issues a session and ends the user's oldest ones over the limit. The
+// lock on the user comes after the insertion, and a deletion sees all that was
+// committed before it began: whoever has the lock last sees everybody's sessions.
+func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueSessionParams, limit int) error {
+	if err := c.checkIsolation(ctx, op); err != nil {
+		return err
+	}
+	err := c.inTx(ctx, func(queries *db.Queries) error {
+		userID, err := queries.IssueSession(ctx, params)
+		ok, err := found(err)
+		switch {
+		case err != nil:
+			return err
+		case !ok:
+			return ErrConflict
+		case userID == "":
+			return errNoUserID
+		}
+		if err := queries.LockUser(ctx, db.LockUserParams{Audience: params.Audience, UserID: userID}); err != nil {
+			return err
+		}
+		_, err = queries.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{
+			Audience: params.Audience, UserID: userID, Newest: params.Handle, Keep: int64(limit - 1),
+		})
+		return err
+	})
+	return interpretStore(op, err)
+}
+
+// Authenticate returns the session that a token opens. ok is false, and err nil,
+// when it opens none: the session is absent or has expired, or the secret is not
+// the session's, which are answered alike. Where the session has an idle timeout,
+// Authenticate extends it.
+//
+// A token that [Cache.Renew] has replaced lets nobody in. Within ten seconds of the
+// renewal the request was in flight: the error is [ErrSuperseded], and asking again
+// with the new token succeeds. Later somebody has kept the token, and ok is false.
+// If the renewal was no re-authentication, the session ends then, because nobody can
+// tell which of the two who have a token is the user (RFC 9700 section 4.14.2).
+//
+// With [ErrUnreadableSession] there is a session, whose user T does not decode.
+//
+// To whoever has, or had, the session's token, session says more even if ok is
+// false: its State tells an expired session and a superseded token, and all but its
+// User is set. It is zero for any other token.
+func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
+	start := monotonicNow()
+	session, ok, err = c.authenticate(ctx, token)
+	c.shared.metrics.get(start, ok, err)
+	return session, ok, err
+}
+
+func (c *Cache[T]) authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
+	const op = "authenticate"
+	k, err := c.keyOf(op, token)
+	if err != nil {
+		return session, false, err
+	}
+	r, err := c.lookUp(ctx, k.id)
+	if err != nil {
+		return session, false, interpret(op, err)
+	}
+	switch judge(r, k.secret) {
+	case isUnknown:
+		return session, false, nil
+	case isExpired:
+		return describe[T](r, StateExpired), false, nil
+	case isInFlight, isKept:
+		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, k, r)
+	}
+	session = describe[T](r, StateLive)
+	if session.User, err = c.decode(op, r.UserDict); err != nil {
+		session.State = StateUnreadable
+		return session, false, err
+	}
+	if r.Extend {
+		c.extend(ctx, k)
+	}
+	return session, true, nil
+}
+
+// verdict is what a row and a token make of each other.
+type verdict int
+
+const (
+	isUnknown  verdict = iota // no session, or not its token
+	isLive                    // the token opens the session
+	isExpired                 // it did
+	isInFlight                // it was renewed a moment ago
+	isKept                    // it was renewed long ago
+)
+
+// judge decides what a secret opens. It compares before it looks whether the session
+// is live, so that nothing can be learned with a wrong one.
+func judge(r *row, secret []byte) verdict {
+	if r == nil {
+		return isUnknown
+	}
+	var digest [64]byte
+	hex.Encode(digest[:], secret)
+	current := subtle.ConstantTimeCompare(digest[:], []byte(r.Secret)) == 1
+	superseded := subtle.ConstantTimeCompare(digest[:], []byte(r.Superseded)) == 1
+	switch {
+	case current && r.TTL >= 0:
+		return isLive
+	case current:
+		return isExpired
+	case !superseded || r.TTL < 0:
+		return isUnknown
+	case r.SupersededAge <= supersededGrace.Microseconds():
+		return isInFlight
+	default:
+		return isKept
+	}
+}
+
+// superseded answers a token that was renewed.
+func (c *Cache[T]) superseded(ctx context.Context, op string, k key, r *row) error {
+	c.shared.metrics.superseded.Add(1)
+	if judge(r, k.secret) == isInFlight {
+		return fmt.Errorf("sessioncache: %s: %w", op, ErrSuperseded)
+	}
+	ended := false
+	if !c.inCallersTx() { // where a read must not be what fails; the next use ends it
+		var err error
+		if ended, err = c.revoke(ctx, k); err != nil {
+			return interpret(op, err)
+		}
+	}
+	logSession(ctx, c.config.logger, slog.LevelWarn, "superseded token used again", k, slog.Bool("ended", ended))
+	return nil
+}
+
+// whyNot returns the error of a call that a token was not good for: none, or
+// ErrSuperseded.
+func (c *Cache[T]) whyNot(ctx context.Context, op string, k key) error {
+	r, err := c.lookUp(ctx, k.id)
+	if err != nil {
+		return interpret(op, err)
+	}
+	switch judge(r, k.secret) {
+	case isInFlight, isKept:
+		return c.superseded(ctx, op, k, r)
+	}
+	return nil
+}
+
+// Alive tells of each token whether it opens a live session now. It is one
+// statement, whatever their number, extends no session and ends none.
+func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, error) {
+	const op = "alive"
+	keys, ids := make([]key, len(tokens)), make([]sid.ID, len(tokens))
+	for i, token := range tokens {
+		k, err := c.keyOf(op, token)
+		if err != nil {
+			return nil, err
+		}
+		keys[i], ids[i] = k, k.id
+	}
+	rows := make([]*row, len(tokens))
+	if err := c.lookUpBatch(ctx, ids, rows); err != nil {
+		return nil, interpret(op, err)
+	}
+	alive := make([]bool, len(tokens))
+	for i, k := range keys {
+		alive[i] = judge(rows[i], k.secret) == isLive
+	}
+	return alive, nil
+}
+
+// Renew gives a session a new token, as OWASP's Session Management Cheat Sheet asks
+// for whenever a user's privileges change. The session, its handle and its user
+// stay, and so do its times, unless it is [Reauthenticated]. From one instant to the
+// next the old token opens nothing and the new one opens the session.
+//
+// ok is false when the token opens no session. Of several who renew one token at
+// once one succeeds; the others get [ErrSuperseded]. When the answer of a renewal is
+// lost nobody has the new token: the user has to log in again.
+func (c *Cache[T]) Renew(ctx context.Context, token sid.Token, options ...RenewOption) (renewed sid.Token, ok bool, err error) {
+	renewed, ok, err = c.renew(ctx, token, options)
+	c.shared.metrics.call(&c.shared.metrics.renewals, ok, err)
+	return renewed, ok, err
+}
+
+func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOption) (renewed sid.Token, ok bool, err error) {
+	const op = "renew"
+	k, err := c.keyOf(op, token)
+	if err != nil {
+		return sid.Token{}, false, err
+	}
+	renewed = token.Renewed()
+	newKey, err := c.keyOf(op, renewed)
+	if err != nil {
+		return sid.Token{}, false, err
+	}
+	var r renewal
+	for _, option := range options {
+		option(&r)
+	}
+	params := db.RenewSessionParams{
+		Handle: k.id, Audience: c.config.audience, Secret: k.secret, NewSecret: newKey.secret,
+	}
+	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		if r.reauthenticated {
+			return queries.ReauthenticateSession(ctx, db.ReauthenticateSessionParams(params))
+		}
+		return queries.RenewSession(ctx, params)
+	})
+	if err != nil {
+		return sid.Token{}, false, interpret(op, err)
+	}
+	if rows == 0 {
+		return sid.Token{}, false, c.whyNot(ctx, op, k)
+	}
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session renewed", k)
+	return renewed, true, nil
+}
+
+// Revoke ends the session that a token opens: once it has returned nil, no server
+// finds the session any more. A token that opens none is not an error. A token that
+// was renewed ends the session, too, unless the renewal is more than ten seconds old
+// and was a re-authentication: then it is not the user who has kept it.
+func (c *Cache[T]) Revoke(ctx context.Context, token sid.Token) error {
+	err := c.revokeToken(ctx, token)
+	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
+	return err
+}
+
+func (c *Cache[T]) revokeToken(ctx context.Context, token sid.Token) error {
+	const op = "revoke"
+	k, err := c.keyOf(op, token)
+	if err != nil {
+		return err
+	}
+	if _, err := c.revoke(ctx, k); err != nil {
+		return interpret(op, err)
+	}
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session revoked", k)
+	return nil
+}
+
+func (c *Cache[T]) revoke(ctx context.Context, k key) (ended bool, err error) {
+	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.RevokeSession(ctx, db.RevokeSessionParams{
+			Handle:   k.id,
+			Audience: c.config.audience,
+			Secret:   k.secret,
+			Grace:    supersededGrace.Microseconds(),
+		})
+	})
+	return rows > 0, err
+}
+
+// Retire ends a session, in whose place a login is stored in the same transaction, and
+// tells whether it was live. Unlike with Revoke, requests
+// with its token that are in flight learn that they should ask again: for ten seconds
+// the answer is [ErrSuperseded].
+func (c *Cache[T]) Retire(ctx context.Context, token sid.Token) (was bool, err error) {
+	const op = "retire"
+	k, err := c.keyOf(op, token)
+	if err != nil {
+		return false, err
+	}
+	nobodys, err := c.keyOf(op, token.Renewed())
+	if err != nil {
+		return false, err
+	}
+	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.RetireSession(ctx, db.RetireSessionParams{
+			Handle:    k.id,
+			Audience:  c.config.audience,
+			Secret:    k.secret,
+			NewSecret: nobodys.secret,
+			Grace:     supersededGrace.Microseconds(),
+		})
+	})
+	if err != nil {
+		return false, interpret(op, err)
+	}
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session retired", k)
+	return rows > 0, nil
+}

@@ -1,0 +1,255 @@
+package sessioncache_test
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// setupRace is setup for races: on a pool with a few more connections, so that
+// statements of several callers meet in the server.
+func setupRace[T any](t *testing.T) (*sessioncache.Cache[T], *pgxpool.Pool) {
+	t.Helper()
+	t.Parallel()
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = 10 })
+	return sessioncache.New[T](pool), pool
+}
+
+// rounds runs a test n times, a dozen at once.
+func rounds(n int, round func()) {
+	var all sync.WaitGroup
+	var begun atomic.Int64
+	for range 12 {
+		all.Go(func() {
+			for begun.Add(1) <= int64(n) {
+				round()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// atOnce starts functions together, and waits until all are done.
+func atOnce(functions ...func()) {
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for _, f := range functions {
+		all.Go(func() {
+			<-start
+			f()
+		})
+	}
+	close(start)
+	all.Wait()
+}
+
+// TestRenewRacingEnd: a call that ends a session has ended it once it returns nil,
+// whatever is under way.
+func TestRenewRacingEnd(t *testing.T) {
+	t.Parallel()
+	type cache = sessioncache.Cache[raw]
+	for name, end := range map[string]func(t *testing.T, cache *cache, token sid.Token, user string) error{
+		"Revoke": func(t *testing.T, cache *cache, token sid.Token, _ string) error {
+			return cache.Revoke(t.Context(), token)
+		},
+		"DeleteSession": func(t *testing.T, cache *cache, token sid.Token, _ string) error {
+			return second(cache.DeleteSession(t.Context(), token.Handle()))
+		},
+		"DeleteUserSessions": func(t *testing.T, cache *cache, _ sid.Token, user string) error {
+			return second(cache.DeleteUserSessions(t.Context(), user))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cache, _ := setupRace[raw](t)
+			var renewals atomic.Int64
+			rounds(1000, func() {
+				user := newID()
+				token := issue(t, cache, userOf(user))
+				tokens := []sid.Token{token}
+				atOnce(func() {
+					renewed, ok, err := cache.Renew(t.Context(), token)
+					if err != nil && !errors.Is(err, sessioncache.ErrSuperseded) {
+						t.Errorf("Renew: %v", err)
+					}
+					if ok {
+						renewals.Add(1)
+						tokens = append(tokens, renewed)
+					}
+				}, func() {
+					if err := end(t, cache, token, user); err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
+				})
+				wantDead(t, cache, tokens...)
+			})
+			if n := renewals.Load(); n == 0 || n == 1000 {
+				t.Errorf("%d of 1000 renewals came first: it was no race", n)
+			}
+		})
+	}
+}
+
+// wantDead expects none of the tokens to open a session.
+func wantDead[T any](t *testing.T, cache *sessioncache.Cache[T], tokens ...sid.Token) {
+	t.Helper()
+	alive, err := cache.Alive(t.Context(), tokens...)
+	if err != nil || len(alive) != len(tokens) {
+		t.Errorf("Alive = %v, %v", alive, err)
+	}
+	for i, alive := range alive {
+		if alive {
+			t.Errorf("token %d of %d opens the session", i+1, len(tokens))
+		}
+	}
+}
+
+func TestRenewRacingRenew(t *testing.T) {
+	cache, _ := setupRace[raw](t)
+	rounds(1000, func() {
+		user := string(userOf(newID()))
+		token := issue(t, cache, raw(user))
+		var winners []sid.Token
+		var mu sync.Mutex
+		try := func() {
+			renewed, ok, err := cache.Renew(t.Context(), token)
+			mu.Lock()
+			defer mu.Unlock()
+			if ok && err == nil {
+				winners = append(winners, renewed)
+			} else if ok || !errors.Is(err, sessioncache.ErrSuperseded) || !renewed.IsZero() {
+				t.Errorf("the loser's Renew = %v, %v; want ErrSuperseded", ok, err)
+			}
+		}
+		atOnce(try, try)
+		if len(winners) != 1 {
+			t.Errorf("%d of two who renew one token at once succeed; want one", len(winners))
+			return
+		}
+		wantOpens(t, cache, winners[0], user)
+		wantDead(t, cache, token)
+	})
+}
+
+// TestUpdateSessionRacingRenew: an increment that was answered with ErrSuperseded has
+// not happened, and one that was answered with nil has.
+func TestUpdateSessionRacingRenew(t *testing.T) {
+	cache, _ := setupRace[counter](t)
+	const callers, increments = 16, 50
+	var current atomic.Pointer[sid.Token]
+	token := issue(t, cache, counter{})
+	current.Store(&token)
+	var done, renewals, superseded atomic.Int64
+
+	renewCurrent := func() {
+		token := current.Load()
+		renewed, ok, err := cache.Renew(t.Context(), *token)
+		switch {
+		case ok: // only one succeeds for each token
+			renewals.Add(1)
+			current.Store(&renewed)
+		case err != nil && !errors.Is(err, sessioncache.ErrSuperseded),
+			err == nil && current.Load() == token: // not even superseded: it is older than that
+			t.Errorf("Renew = %v, %v", ok, err)
+		}
+	}
+	update := func() bool {
+		for {
+			token := current.Load()
+			ok, err := cache.UpdateSession(t.Context(), *token, increment)
+			switch {
+			case ok && err == nil:
+				return true
+			case errors.Is(err, sessioncache.ErrSuperseded):
+				superseded.Add(1)
+			case err != nil || current.Load() == token:
+				t.Errorf("UpdateSession = %v, %v", ok, err)
+				return false
+			}
+		}
+	}
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			for range increments {
+				if !update() {
+					return
+				}
+				if done.Add(1)%8 == 0 {
+					renewCurrent()
+				}
+			}
+		})
+	}
+	all.Wait()
+	session, ok, err := cache.Authenticate(t.Context(), *current.Load())
+	if err != nil || !ok || session.User.N != callers*increments {
+		t.Errorf("Authenticate = %+v, %v, %v; want %d", session, ok, err, callers*increments)
+	}
+	if renewals.Load() == 0 || superseded.Load() == 0 {
+		t.Errorf("%d renewals and %d superseded updates: it was no race", renewals.Load(), superseded.Load())
+	}
+}
+
+// TestUpdateSessionRacingRevoke checks that nothing brings a revoked session back.
+func TestUpdateSessionRacingRevoke(t *testing.T) {
+	cache, pool := setupRace[counter](t)
+	var updates atomic.Int64
+	rounds(300, func() {
+		token := issue(t, cache, counter{})
+		update := func() {
+			for ok := true; ok; {
+				var err error
+				if ok, err = cache.UpdateSession(t.Context(), token, increment); err != nil {
+					t.Error(err)
+				} else if ok {
+					updates.Add(1)
+				}
+			}
+		}
+		atOnce(update, update, update, func() {
+			if err := cache.Revoke(t.Context(), token); err != nil {
+				t.Error(err)
+			}
+			wantDead(t, cache, token)
+		})
+		if row := wholeRow(t, pool, token.Handle()); row != "" {
+			t.Errorf("the row is back: %s", row)
+		}
+	})
+	if updates.Load() == 0 {
+		t.Error("no update came first: it was no race")
+	}
+}
+
+// TestRenewRacingAuthenticate: from one instant to the next the old token opens
+// nothing and the new one opens the session. A request with the old one is let in or
+// told to ask again, and never told that there is no session.
+func TestRenewRacingAuthenticate(t *testing.T) {
+	cache, _ := setupRace[raw](t)
+	rounds(300, func() {
+		user := string(userOf(newID()))
+		token := issue(t, cache, raw(user))
+		authenticate := func() {
+			session, ok, err := cache.Authenticate(t.Context(), token)
+			if ok && (err != nil || string(session.User) != user) || !ok && !errors.Is(err, sessioncache.ErrSuperseded) {
+				t.Errorf("Authenticate = %+v, %v, %v", session, ok, err)
+			}
+		}
+		atOnce(authenticate, authenticate, authenticate, func() {
+			renewed := renew(t, cache, token)
+			_, ok, err := cache.Authenticate(t.Context(), token)
+			if ok {
+				t.Error("the old token opens the session after the renewal")
+			}
+			wantErrorIs(t, "Authenticate", err, sessioncache.ErrSuperseded)
+			wantOpens(t, cache, renewed, user)
+		})
+	})
+}

@@ -1,0 +1,117 @@
+package sessioncache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/db"
+)
+
+var errRawTransaction = errors.New("the connection is in a transaction that was begun in SQL: begin it with pgx, and use WithTx")
+
+// WithTx returns a Cache with the same options whose statements are part of a
+// transaction: what it does happens when tx commits, or not at all. Only
+// [ErrUnavailable] and [ErrInvalidUser] abort the transaction. Get and Authenticate
+// extend no session there.
+//
+// Lock rows of your own, the user's, before the first call that changes a session:
+// in the other order two such transactions can deadlock.
+func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
+	if tx == nil {
+		panic("sessioncache: WithTx: the transaction is nil")
+	}
+	return newCache[T](tx, c.config, c.shared)
+}
+
+// Tx runs fn in a transaction at isolation level read committed, and commits it
+// when fn returns nil. cache is this Cache with its statements in the transaction
+// (see [Cache.WithTx]). An error of fn is returned as it is and rolls the
+// transaction back; one of beginning or committing is [ErrUnavailable], after
+// which the transaction may have been committed or not. Within a transaction it
+// makes a savepoint.
+func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) error) error {
+	const op = "transaction"
+	tx, err := c.begin(ctx)
+	if err != nil {
+		return interpret(op, err)
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
+	if err := fn(tx, c.WithTx(tx)); err != nil {
+		return err
+	}
+	return interpret(op, tx.Commit(ctx))
+}
+
+// begin begins a transaction that says its isolation level itself, whatever the
+// server's or the role's default is; or a savepoint, which has that of its
+// transaction. On a connection in a transaction that pgx does not know of, committing
+// would be the caller's transaction's end.
+func (c *Cache[T]) begin(ctx context.Context) (pgx.Tx, error) {
+	if _, ok := c.db.(*pgx.Conn); ok && c.inCallersTx() {
+		return nil, errRawTransaction
+	}
+	return retryUnsent(ctx, c, func(ctx context.Context) (pgx.Tx, error) {
+		if starter, ok := c.db.(interface {
+			BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
+		}); ok {
+			return starter.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
+		}
+		return c.db.Begin(ctx)
+	})
+}
+
+// inTx runs statements in a transaction, again if the server says that it has not
+// happened.
+func (c *Cache[T]) inTx(ctx context.Context, statements func(queries *db.Queries) error) error {
+	for attempt := 1; ; attempt++ {
+		err := c.inTxOnce(ctx, statements)
+		if attempt == rolledBackAttempts || !c.pooled() || !rolledBack(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (c *Cache[T]) inTxOnce(ctx context.Context, statements func(queries *db.Queries) error) error {
+	tx, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
+	if err := statements(c.queries.WithTx(tx)); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
+}
+
+// inCallersTx tells whether statements are part of a transaction that is not the
+// Cache's own.
+func (c *Cache[T]) inCallersTx() bool {
+	switch database := c.db.(type) {
+	case *pgxpool.Pool:
+		return false
+	case *pgx.Conn:
+		return database.PgConn().TxStatus() != 'I'
+	default:
+		return true
+	}
+}
+
+// checkIsolation refuses a caller's transaction that does not see what others have
+// committed since it began.
+func (c *Cache[T]) checkIsolation(ctx context.Context, op string) error {
+	if !c.inCallersTx() {
+		return nil
+	}
+	level, err := c.queries.GetIsolation(ctx)
+	if err != nil {
+		return interpret(op, err)
+	}
+	if level != "read committed" && level != "read uncommitted" { // which PostgreSQL runs as read committed
+		return fmt.Errorf("sessioncache: %s: %w: it is %s", op, ErrIsolation, level)
+	}
+	return nil
+}
