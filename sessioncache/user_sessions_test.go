@@ -186,7 +186,7 @@ func TestRawTransactionStaysTheCallers(t *testing.T) {
 		token, id := issue(t, cache, userOf(me)), set(t, cache, userOf(me))
 		unchanged := wantUnchanged[fmt.Stringer](t, pool, token.Handle(), named(id))
 		err := pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) error {
-			if _, err := conn.Exec(ctx, "BEGIN"); err != nil {
+			if _, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED"); err != nil {
 				return err
 			}
 			err := call(sessioncache.New[raw](conn.Conn()), me, id, token)
@@ -285,7 +285,7 @@ func TestMaxSessions(t *testing.T) {
 func TestMaxSessionsOfNobody(t *testing.T) {
 	cache, pool := setup[raw](t)
 	marker := newID()
-	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(t.Context(), pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		for _, cache := range []*sessioncache.Cache[raw]{cache, cache.WithTx(tx)} {
 			for _, user := range []string{`{"m":%q}`, `{"m":%q,"user_id":null}`, `{"m":%q,"user_id":""}`, `[%q]`, `%q`} {
 				token, err := cache.Issue(t.Context(), raw(fmt.Sprintf(user, marker)), sessioncache.MaxSessions(3))

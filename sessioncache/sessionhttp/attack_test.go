@@ -736,7 +736,7 @@ func TestTokenIsNowhereButInTheCookie(t *testing.T) {
 			bits, _ := base64.RawURLEncoding.DecodeString(token)
 			forms := []string{token, token[22:]}
 			if len(bits) == 48 {
-				forms = append(forms, hex.EncodeToString(bits[16:]), strings.Trim(fmt.Sprint(bits[16:]), "[]"),
+				forms = append(forms, hex.EncodeToString(bits[16:]), strings.Trim(fmt.Sprintf("%d", bits[16:]), "[]"),
 					strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%#v", bits[16:]), "[]byte{"), "}"), base64.StdEncoding.EncodeToString(bits[16:]))
 			}
 			for _, form := range forms {

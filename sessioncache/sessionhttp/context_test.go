@@ -29,7 +29,7 @@ func waitWith[T any](ctx context.Context, m *sessionhttp.Manager[T], token strin
 }
 
 // wantEnd waits until a context ends, and checks why.
-func wantEnd(t *testing.T, what string, waiting context.Context, why error) {
+func wantEnd(waiting context.Context, t *testing.T, what string, why error) {
 	t.Helper()
 	select {
 	case <-waiting.Done():
@@ -115,7 +115,7 @@ func TestContextEndsAtOnce(t *testing.T) {
 		if _, _, err := attempt(ctx, m, sender, do); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		wantEnd(t, name, waiting, sessionhttp.ErrNoSession)
+		wantEnd(waiting, t, name, sessionhttp.ErrNoSession)
 		if others.Err() != nil {
 			t.Errorf("%s has ended another user's context by %v", name, context.Cause(others))
 		}
@@ -149,12 +149,12 @@ func TestContextOfNobody(t *testing.T) {
 		}
 	}
 	var waiting context.Context
-	attempt(t.Context(), s.sessions, loginTo(t, s.sessions, "", newUser()), func(w http.ResponseWriter, r *http.Request) error {
+	_, _, err := attempt(t.Context(), s.sessions, loginTo(t, s.sessions, "", newUser()), func(w http.ResponseWriter, r *http.Request) error {
 		err := s.sessions.Logout(w, r)
 		waiting = s.sessions.Context(r)
 		return err
 	})
-	if waiting.Err() == nil {
+	if err != nil || waiting.Err() == nil {
 		t.Error("the context of a request that has just logged out goes on")
 	}
 	eventually(t, "nobody is watched", func() bool { return s.sessions.Waiting() == 0 })
@@ -174,7 +174,7 @@ func TestContextAfterLogout(t *testing.T) {
 		if _, _, err := attempt(t.Context(), m, token, m.Logout); err != nil {
 			t.Fatal(err)
 		}
-		wantEnd(t, "after a logout", m.Context(r), sessionhttp.ErrNoSession)
+		wantEnd(m.Context(r), t, "after a logout", sessionhttp.ErrNoSession)
 	})
 
 	inParallel(300, func(int) {
@@ -195,7 +195,7 @@ func TestContextAfterLogout(t *testing.T) {
 			waiting = m.Context(r)
 		})
 		logout.Wait()
-		wantEnd(t, "during a logout", waiting, sessionhttp.ErrNoSession)
+		wantEnd(waiting, t, "during a logout", sessionhttp.ErrNoSession)
 	})
 }
 
@@ -254,7 +254,7 @@ func TestContextElsewhere(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		began := time.Now()
-		wantEnd(t, name, waiting, sessionhttp.ErrNoSession)
+		wantEnd(waiting, t, name, sessionhttp.ErrNoSession)
 		if took := time.Since(began); took > 5*time.Second {
 			t.Errorf("%s: the context has ended after %s", name, took)
 		}
@@ -312,7 +312,7 @@ func TestContextsShareStatements(t *testing.T) {
 	}
 	for i := range waiting {
 		if (i+1)%sessions == 7 {
-			wantEnd(t, "the one that was logged out", waiting[i], sessionhttp.ErrNoSession)
+			wantEnd(waiting[i], t, "the one that was logged out", sessionhttp.ErrNoSession)
 		} else if waiting[i].Err() != nil {
 			t.Errorf("another has ended by %v", context.Cause(waiting[i]))
 		}
@@ -350,7 +350,7 @@ func TestContextLeavesNothing(t *testing.T) {
 				t.Errorf("%d contexts are watched; want 2", n)
 			}
 			cancel() // the requests end
-			wantEnd(t, "the request", first, context.Canceled)
+			wantEnd(first, t, "the request", context.Canceled)
 			eventually(t, "nobody is watched", func() bool { return s.sessions.Waiting() == 0 })
 			eventually(t, "the goroutine ends", func() bool { return asking() == 0 })
 		}
@@ -360,7 +360,7 @@ func TestContextLeavesNothing(t *testing.T) {
 		if _, _, err := attempt(labelled, s.sessions, token, s.sessions.Logout); err != nil {
 			t.Error(err)
 		}
-		wantEnd(t, "Logout", waiting, sessionhttp.ErrNoSession)
+		wantEnd(waiting, t, "Logout", sessionhttp.ErrNoSession)
 		eventually(t, "the goroutine ends", func() bool { return asking() == 0 && s.sessions.Waiting() == 0 })
 	})
 }
@@ -403,7 +403,7 @@ func TestContextWithoutDatabase(t *testing.T) {
 		began := time.Now()
 		down.on.Store(true)
 		if test.ends {
-			wantEnd(t, "a long outage", waiting, sessioncache.ErrUnavailable)
+			wantEnd(waiting, t, "a long outage", sessioncache.ErrUnavailable)
 			if cause := context.Cause(waiting); errors.Is(cause, sessionhttp.ErrNoSession) {
 				t.Errorf("after an outage the user is told to log in: %v", cause)
 			}
@@ -424,7 +424,7 @@ func TestContextWithoutDatabase(t *testing.T) {
 			if _, _, err := attempt(t.Context(), m, token, m.Logout); err != nil {
 				t.Error(err)
 			}
-			wantEnd(t, "a logout after the outage", waiting, sessionhttp.ErrNoSession)
+			wantEnd(waiting, t, "a logout after the outage", sessionhttp.ErrNoSession)
 		}
 		cancel()
 	}

@@ -62,6 +62,8 @@ var ErrBearer = errors.New("the request has a bearer token, and takes no cookie"
 // [Manager.Middleware] of this Manager: a mistake in the program.
 var ErrNoMiddleware = errors.New("the request has not come through the Manager's middleware")
 
+var errFake = errors.New("a login of sessionhttptest is in no database")
+
 // failed says which call an error is of.
 func failed(op string, err error) error {
 	return fmt.Errorf("sessionhttp: %s: %w", op, err)

@@ -16,7 +16,8 @@ import (
 // planted a token or kept an old one is in. Requests with the former token that are in
 // flight get sessioncache.ErrSuperseded for ten seconds, and come again as the new user's.
 //
-// With an error nothing has changed, but for sessioncache.ErrUnavailable: then the
+// Of more than four session cookies it returns [ErrMalformedCookie], as
+// [Manager.Logout] does. With an error nothing has changed, but for sessioncache.ErrUnavailable: then the
 // former session may have ended.
 func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T, options ...LoginOption) error {
 	return m.run(w, r, "log in", func(t *Tx[T]) error { return t.Login(user, options...) })
@@ -30,6 +31,9 @@ func (t *Tx[T]) Login(user T, options ...LoginOption) error {
 func (t *Tx[T]) login(user T, options loginOptions) error {
 	if err := t.needCookies(); err != nil {
 		return err
+	}
+	if t.session.credentials.many {
+		return ErrMalformedCookie
 	}
 	carry, err := t.visitorToCarry(options)
 	if err != nil {

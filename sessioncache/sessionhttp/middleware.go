@@ -14,8 +14,9 @@ import (
 // another site ([http.CrossOriginProtection]), but for those with a bearer token where
 // [WithBearer] takes them.
 //
-// A response says "Vary: Cookie". One that depends on the session, and has no
-// Cache-Control of its own, is not to be stored; nor is one that sets a cookie.
+// A response says "Vary: Cookie", unless its Cache-Control makes it public. One that has
+// read the session before its first byte, and has no Cache-Control of its own, is not to
+// be stored; nor is one that sets a cookie.
 func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 	refused := m.config.protection.Handler(next) // with its own way to refuse
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

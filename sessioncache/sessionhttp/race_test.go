@@ -267,7 +267,7 @@ func plantersToken(t *testing.T, m *sessionhttp.Manager[shopper], ofUser bool) {
 				t.Errorf("%s of a POST that was under way: %v, %v", name, err, w.Header())
 			}
 		})
-		hold(func(w http.ResponseWriter, r *http.Request, underWay func()) { // and POSTs all the time
+		hold(func(_ http.ResponseWriter, _ *http.Request, underWay func()) { // and POSTs all the time
 			underWay()
 			for ctx.Err() == nil {
 				select {

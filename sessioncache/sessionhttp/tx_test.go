@@ -125,7 +125,7 @@ func TestTxThatFails(t *testing.T) {
 							return fail.finish(r, tx, cancel)
 						})
 					}()
-					if !errors.Is(err, fail.want) || (fail.want == errOfCallback) != (err == errOfCallback) {
+					if !errors.Is(err, fail.want) || (fail.want == errOfCallback) != (err == errOfCallback) { //nolint:errorlint // as it is, and not wrapped
 						t.Errorf("%s: %v; want the error %q", name, err, fail.want)
 					}
 					user, ok, err := s.sessions.User(r.Context())
@@ -156,7 +156,7 @@ func TestTxThatFails(t *testing.T) {
 					t.Errorf("%s: %v", what, err)
 				}
 				return errOfCallback
-			}); err != errOfCallback {
+			}); err != errOfCallback { //nolint:errorlint // as it is, and not wrapped
 				t.Errorf("%s: %v", what, err)
 			}
 		}

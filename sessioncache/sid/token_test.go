@@ -253,22 +253,24 @@ func TestTokenNeverReachesTheServer(t *testing.T) {
 	for _, mode := range []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol,
 	} {
-		pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = mode })
-		var placeholder string
-		if err := pool.QueryRow(t.Context(), "SELECT $1::text", token).Scan(&placeholder); err != nil || placeholder != token.String() {
-			t.Errorf("%s: the server got %q, %v; want a placeholder", mode, placeholder, err)
-		}
-		for _, query := range []string{"SELECT $1::text", "SELECT $1::json::text", "SELECT ($1::text[])::text"} {
-			for _, argument := range []any{token, &token, []sid.Token{token}, struct{ Token sid.Token }{token}} {
-				var text string
-				err := pool.QueryRow(t.Context(), query, argument).Scan(&text)
-				for form, secret := range secretForms(t, token) {
-					if strings.Contains(text, secret) || err != nil && strings.Contains(err.Error(), secret) {
-						t.Errorf("%s, %s: the server got the secret as %s", mode, query, form)
+		t.Run(mode.String(), func(t *testing.T) {
+			pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = mode })
+			var placeholder string
+			if err := pool.QueryRow(t.Context(), "SELECT $1::text", token).Scan(&placeholder); err != nil || placeholder != token.String() {
+				t.Errorf("%s: the server got %q, %v; want a placeholder", mode, placeholder, err)
+			}
+			for _, query := range []string{"SELECT $1::text", "SELECT $1::json::text", "SELECT ($1::text[])::text"} {
+				for _, argument := range []any{token, &token, []sid.Token{token}, struct{ Token sid.Token }{token}} {
+					var text string
+					err := pool.QueryRow(t.Context(), query, argument).Scan(&text)
+					for form, secret := range secretForms(t, token) {
+						if strings.Contains(text, secret) || err != nil && strings.Contains(err.Error(), secret) {
+							t.Errorf("%s, %s: the server got the secret as %s", mode, query, form)
+						}
 					}
 				}
 			}
-		}
+		})
 	}
 }
 
