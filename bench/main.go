@@ -7,8 +7,8 @@
 //	go run . -help
 //
 // It starts PostgreSQL and Redis itself, prints a table, and writes latest.md,
-// latest.json and latest.svg to the folder that -out names. With -only, files named
-// after the operation take their place.
+// latest.json and latest.svg to the folder that -out names. What a part or other settings
+// yield goes to files named after them: those three are of a whole run as it is.
 package main
 
 import (
@@ -36,6 +36,7 @@ type options struct {
 	delay    time.Duration
 	only     string
 	out      string
+	name     string // of the files of results
 	command  string
 }
 
@@ -52,6 +53,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "results", "where to write the results")
 	proxyTo := flag.String("proxy", "", "be the delaying proxy to this address (bench starts itself so)")
 	flag.Parse()
+	o.name = resultName(o.only, flag.CommandLine)
 	for _, n := range strings.Split(*callers, ",") {
 		c, err := strconv.Atoi(n)
 		if err != nil || c < 1 {
@@ -73,6 +75,19 @@ func main() {
 	}
 }
 
+// resultName names the files of results after what is measured and the settings that
+// change what is measured; more turns only make it more precise.
+func resultName(only string, flags *flag.FlagSet) string {
+	name := cmp.Or(only, "latest")
+	flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "callers", "delay", "payload", "pool", "sessions":
+			name += "-" + f.Name + "-" + strings.NewReplacer(",", "-", "µ", "u").Replace(f.Value.String())
+		}
+	})
+	return name
+}
+
 func run(o options) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -91,7 +106,7 @@ func run(o options) (err error) {
 	}
 	report := newReport(o, results)
 	fmt.Print(report.markdown())
-	path := filepath.Join(o.out, cmp.Or(o.only, "latest")) // a part must not take the place of the whole
+	path := filepath.Join(o.out, o.name)
 	return errors.Join(
 		os.WriteFile(path+".md", []byte(report.markdown()), 0o644),
 		report.writeJSON(path+".json"),

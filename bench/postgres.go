@@ -89,6 +89,7 @@ func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all ent
 	}{
 		{pg.url, pg.sessioncacheRaw}, {pg.url, pg.sessioncacheUser}, {pg.url, pg.sessioncacheCodec}, {pg.url, pg.generated},
 		{pg.url, pg.scs}, {pg.url, pg.gorilla}, {pg.bothKinds, pg.plain}, {pg.bothKinds, pg.authenticate},
+		{pg.bothKinds, pg.parseAndAuthenticate},
 	} {
 		pool, err := newPool(ctx, one.url, pg.pool)
 		if err != nil {
