@@ -38,8 +38,12 @@ func inEveryMode(t *testing.T, test func(t *testing.T, q *db.Queries, pool *pgxp
 	for _, mode := range modes {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
-			pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
+			database := sessiontest.NewDatabase(t)
+			pool := newPool(t, database.URL, func(c *pgxpool.Config) {
 				c.ConnConfig.DefaultQueryExecMode = mode
+				if database.Shared { // others may get the connection after this one
+					return
+				}
 				c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 					for name, value := range printing {
 						if _, err := conn.Exec(ctx, "SELECT set_config($1, $2, false)", name, value); err != nil {
@@ -52,6 +56,21 @@ func inEveryMode(t *testing.T, test func(t *testing.T, q *db.Queries, pool *pgxp
 			test(t, db.New(pool), pool)
 		})
 	}
+}
+
+func newPool(t *testing.T, url string, configure func(*pgxpool.Config)) *pgxpool.Pool {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	configure(config)
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
 }
 
 const (
