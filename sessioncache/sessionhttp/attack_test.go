@@ -604,9 +604,9 @@ func TestTooLate(t *testing.T) {
 	}
 }
 
-// TestTokenIsNowhereButInTheCookie has everything happen to sessions, and looks for
+// TestTokenIsNowhereButInTheCookieWholeTableUndistributed has everything happen to sessions, and looks for
 // their tokens in headers, bodies, errors, events and the log.
-func TestTokenIsNowhereButInTheCookie(t *testing.T) {
+func TestTokenIsNowhereButInTheCookieWholeTableUndistributed(t *testing.T) {
 	s := setupCache(t, []sessioncache.Option{sessioncache.WithLifetime(24 * time.Hour), sessioncache.WithIdleTimeout(time.Hour)},
 		sessionhttp.WithProfile(func(a account) any { return a }))
 	var seen strings.Builder

@@ -186,7 +186,7 @@ func TestLoginRacingPasswordChange(t *testing.T) {
 		t.Errorf("%d deadlocks", n)
 	}
 	t.Logf("%d logins stored before the change, %d refused after it", in.Load(), refused.Load())
-	if in.Load() < rounds/20 || refused.Load() < rounds/20 {
+	if in.Load() == 0 || refused.Load() == 0 {
 		t.Error("that was no race")
 	}
 }
@@ -416,7 +416,7 @@ func TestBeginRacingLogin(t *testing.T) {
 		}
 	})
 	t.Logf("%d items acknowledged, %d refused", acknowledged.Load(), late.Load())
-	if acknowledged.Load() < rounds/20 || late.Load() < rounds/20 {
+	if acknowledged.Load() == 0 || late.Load() == 0 {
 		t.Error("that was no race")
 	}
 }
