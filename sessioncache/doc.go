@@ -11,12 +11,12 @@
 //
 // # Two kinds of sessions
 //
-// A session with a token is opened by a [sid.Token], which says which session and
-// holds a secret that says that one may; the table holds a digest of the secret. The
-// session's [sid.Handle] names it and opens nothing. Calls go by token (Authenticate,
+// A session with a token is opened by a [sid.Token]. Its [sid.Handle] names the session
+// and opens nothing. Its secret proves the right to open the session; the table holds a
+// digest of it. Calls go by token (Authenticate,
 // UpdateSession, Renew, Revoke), by handle (Session, DeleteSession) or by user
-// (UserSessions, DeleteUserSessions). Whatever a request does it should do by its
-// token: what was begun with one that has been replaced changes nothing.
+// (UserSessions, DeleteUserSessions). A request should change its session by its token:
+// one that has been replaced changes nothing, but for Revoke.
 //
 // A plain session is opened by its id, a UUID that the application makes ([sid.New])
 // and uses once: Set, Get, Update, Delete. Set on an id that exists deletes that
@@ -30,8 +30,8 @@
 // # Batches
 //
 // On a pool, lookups and Sets that would have to wait for a connection share a
-// statement. It runs under the context values of the first of its callers: where a hook
-// of the pool takes a tenant from the context, use [WithoutBatching].
+// statement. The statement uses the first caller's context values. If a hook of the
+// pool reads a tenant from the context, use [WithoutBatching].
 //
 // A caller who finds a free slot (MaxConns less one) runs its own statement, the others
 // queue, and when a slot comes free one statement answers all who wait. The end of one
@@ -40,7 +40,8 @@
 //
 // # Errors
 //
-// Every error matches exactly one of the package's Err variables. [ErrUnavailable] says
+// Every error matches exactly one of the package's Err variables, but for those of your
+// own functions (Update, UpdateSession, Tx), which are returned as they are. [ErrUnavailable] says
 // that nothing is known: a service answers 503 to it, and does not take the user for
 // logged out.
 //

@@ -41,7 +41,8 @@ var ErrInvalidUser = errors.New("invalid user")
 var ErrUnreadableSession = errors.New("the stored user does not fit the type")
 
 // ErrSuperseded is returned by Authenticate, UpdateSession and Renew for a token
-// that was renewed in the last ten seconds: the request was in flight meanwhile.
+// that Renew or Retire has replaced in the last ten seconds: the request was in flight
+// meanwhile.
 // Nobody is let in. A service answers 503 with Retry-After and touches no cookie;
 // asked again with the new token it succeeds.
 var ErrSuperseded = errors.New("the token was renewed a moment ago")

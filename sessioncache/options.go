@@ -70,7 +70,8 @@ func WithLifetime(d time.Duration) Option {
 //
 // A use extends the session once a quarter of the timeout has passed: it writes at
 // most four times in a timeout, whatever the number of requests, and a session may
-// end up to a quarter of the timeout early, never late. A Get in a transaction, or
+// end up to a quarter of the timeout early, never late. A use while somebody else holds
+// the row, an update, say, does not extend it: a lookup waits for nobody. A Get in a transaction, or
 // on a read-only server, leaves the end where it is.
 //
 // Each session keeps the timeout it was stored with. Default: none.

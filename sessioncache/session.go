@@ -32,7 +32,7 @@ type State string
 const (
 	StateLive       State = "live"
 	StateExpired    State = "expired"
-	StateSuperseded State = "superseded" // the session is live, and the token is one that Renew has replaced
+	StateSuperseded State = "superseded" // the token is one that Renew, or a login ([Cache.Retire]), has replaced
 	StateUnreadable State = "unreadable" // the session is live, and T does not decode its user, which is zero
 )
 

@@ -111,13 +111,13 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 // renewal the request was in flight: the error is [ErrSuperseded], and asking again
 // with the new token succeeds. Later somebody has kept the token, and ok is false.
 // If the renewal was no re-authentication, the session ends then, because nobody can
-// tell which of the two who have a token is the user (RFC 9700 section 4.14.2).
+// tell which of the two who have a token is the user (RFC 9700 section 4.14.2). Only
+// the token before the last renewal is known: one from before that is unknown.
 //
 // With [ErrUnreadableSession] there is a session, whose user T does not decode.
 //
-// To whoever has, or had, the session's token, session says more even if ok is
-// false: its State tells an expired session and a superseded token, and all but its
-// User is set. It is zero for any other token.
+// When ok is false, session is filled all the same, without its User, if the token is
+// or was the session's. Its State says why. It is zero for any other token.
 func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
 	start := monotonicNow()
 	session, ok, err = c.authenticate(ctx, token)
@@ -292,9 +292,10 @@ func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOp
 }
 
 // Revoke ends the session that a token opens: once it has returned nil, no server
-// finds the session any more. A token that opens none is not an error. A token that
-// was renewed ends the session, too, unless the renewal is more than ten seconds old
-// and was a re-authentication: then it is not the user who has kept it.
+// finds the session any more. A token that opens none is not an error. The token before
+// the last renewal ends the session, too, unless that is more than ten seconds ago and
+// was a re-authentication: then it is not the user who has kept it. A token from before
+// that is unknown, and ends nothing.
 func (c *Cache[T]) Revoke(ctx context.Context, token sid.Token) error {
 	err := c.revokeToken(ctx, token)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)

@@ -14,8 +14,9 @@ import (
 var errRawTransaction = errors.New("the connection is in a transaction that was begun in SQL: begin it with pgx, and use WithTx")
 
 // WithTx returns a Cache with the same options whose statements are part of a
-// transaction: what it does happens when tx commits, or not at all. Only
-// [ErrUnavailable] and [ErrInvalidUser] abort the transaction. Get and Authenticate
+// transaction: what it does happens when tx commits, or not at all. After
+// [ErrUnavailable] or [ErrInvalidUser] roll the transaction back; after any other error
+// it can go on. Get and Authenticate
 // extend no session there.
 //
 // Lock rows of your own, the user's, before the first call that changes a session:

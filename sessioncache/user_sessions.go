@@ -39,13 +39,13 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T
 
 // DeleteUserSessions ends the sessions of a user, all of them or all but those that
 // the handles name: log out everywhere, or everywhere else. It ends plain and
-// anonymous ones, too, and returns how many it deleted, expired ones that were still
+// anonymous ones, too, and returns how many rows it deleted, expired and replaced ones that were still
 // stored included.
 //
 // A session that is being renewed at that moment ends as well. One that is being
 // issued may not: a login whose password was checked before, and that is stored
-// after. Where that matters, have both read the user's own row in one transaction
-// with the session (see sessionhttp's Manager.Tx). In a caller's transaction above
+// after. Where that matters, have the login read the user's own row FOR SHARE, and the
+// change update it, in one transaction with the session (see sessionhttp's Manager.Tx). In a caller's transaction above
 // isolation level read committed, which would miss what others have just committed,
 // the error is [ErrIsolation].
 func (c *Cache[T]) DeleteUserSessions(ctx context.Context, userID string, except ...sid.Handle) (n int64, err error) {

@@ -11,8 +11,8 @@
 //
 // # The cookies
 //
-// The session cookie, __Host-session, holds a token: which session, and 256 random
-// bits that say that one may. The database holds a digest of them: from the table, a
+// The session cookie, __Host-session, holds a token: its handle names the session, and
+// its secret, 256 random bits, proves the right to open it. The database holds a digest of them: from the table, a
 // backup or a log nobody gets to a token. The cookie is Secure, HttpOnly and
 // SameSite=Lax, for this host alone. It is persistent, and lasts as long as the session
 // may ([WithBrowserSessionCookie] and [Remember] change that); but whether a session is
@@ -26,8 +26,8 @@
 //
 // Nothing is looked up before a handler asks ([Manager.User] or [Manager.Require]);
 // then it is looked up once for all who ask within a second. A page that never asks
-// never reaches the database. Whatever a request does, it does by its token: what was
-// begun with a token that has been replaced changes nothing.
+// never reaches the database. A request changes its session by its token: a token
+// that has been replaced changes nothing, but for Logout.
 //
 // # When nobody knows
 //

@@ -209,12 +209,17 @@ func (t *Tx[T]) accept(token sid.Token) error {
 // and returns its token: hand out what [sid.Token.Reveal] returns, once. The program
 // sends it as "Authorization: Bearer" to a Manager with [WithBearer].
 func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...sessioncache.SessionOption) (sid.Token, error) {
+	const op = "issue a bearer token"
+	s := m.of(ctx)
+	if s != nil && s.fake {
+		return sid.Token{}, failed(op, errFake)
+	}
 	token, err := m.cache.Issue(ctx, user, options...)
 	if err != nil {
-		return sid.Token{}, failed("issue a bearer token", err)
+		return sid.Token{}, failed(op, err)
 	}
 	event := Event{Kind: EventIssueBearer, Handle: token.Handle(), UserID: userID(user)}
-	if s := m.of(ctx); s != nil {
+	if s != nil {
 		event.RemoteAddr = m.config.remote(s.request)
 	}
 	m.report(ctx, event)

@@ -38,14 +38,6 @@ func (t *Tx[T]) logout() error {
 	return nil
 }
 
-// owner returns the session as it is now, for calls that end sessions of its user.
-func (t *Tx[T]) owner() (sessioncache.Session[T], error) {
-	if t.session.fake { // its user may have real sessions
-		return sessioncache.Session[T]{}, errFake
-	}
-	return t.manager.findOwner(t.ctx, t.cache, t.session)
-}
-
 // forget has the browser forget a session that has ended. A response that has begun
 // cannot: then the browser keeps a token that opens nothing.
 func (t *Tx[T]) forget() {
@@ -69,7 +61,7 @@ func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n
 // LogoutEverywhere is [Manager.LogoutEverywhere], in the transaction.
 func (t *Tx[T]) LogoutEverywhere() (n int64, err error) {
 	const op = "log out everywhere"
-	session, err := t.owner()
+	session, err := t.manager.findOwner(t.ctx, t.cache, t.session)
 	if err != nil {
 		return 0, t.wrap(op, err)
 	}
@@ -91,7 +83,7 @@ func (m *Manager[T]) LogoutOthers(r *http.Request) (n int64, err error) {
 // LogoutOthers is [Manager.LogoutOthers], in the transaction.
 func (t *Tx[T]) LogoutOthers() (n int64, err error) {
 	const op = "log out elsewhere"
-	session, err := t.owner()
+	session, err := t.manager.findOwner(t.ctx, t.cache, t.session)
 	if err != nil {
 		return 0, t.wrap(op, err)
 	}
@@ -111,7 +103,7 @@ func (m *Manager[T]) LogoutSession(w http.ResponseWriter, r *http.Request, handl
 }
 
 func (t *Tx[T]) logoutSession(text string) error {
-	owner, err := t.owner()
+	owner, err := t.manager.findOwner(t.ctx, t.cache, t.session)
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,10 @@ type Manager[T any] struct {
 // New returns a Manager of the sessions in a cache. It panics if the cache is nil
 // or the options do not fit: both are mistakes in the program.
 //
-// Its tokens open sessions for it, and for Managers of the same audience. A cache
-// without an audience may serve several Managers; there each has the full name of its
-// cookie instead.
+// With an audience (sessioncache.WithAudience), all Managers of the audience, and the
+// cache itself, take each other's tokens. Without one, the Manager's tokens are bound to
+// the full name of its cookie: two Managers on one cache do not take each other's, and a
+// token of the cache's Issue does not open a session for a Manager.
 func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	if cache == nil {
 		panic("sessionhttp: New: the cache is nil")

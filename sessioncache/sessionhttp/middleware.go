@@ -41,7 +41,8 @@ func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 }
 
 // Require guards pages that need a login. Requests without one are answered by
-// [Manager.Error]: a browser that navigates is redirected to the login page, all else
+// [Manager.Error]: a browser that navigates (Sec-Fetch-Mode is navigate, or it is not
+// there and Accept names text/html) is redirected to the login page, all else
 // is answered 401. When the database does not answer, neither happens: the answer is
 // 503.
 func (m *Manager[T]) Require(next http.Handler) http.Handler {

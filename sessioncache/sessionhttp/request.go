@@ -81,9 +81,13 @@ func (m *Manager[T]) lock(ctx context.Context) (*requestSession[T], error) {
 		return nil, ErrNoMiddleware
 	}
 	select {
-	case s.locked <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", sessioncache.ErrUnavailable, ctx.Err())
+	case s.locked <- struct{}{}: // whether the context has ended or not
+	default:
+		select {
+		case s.locked <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", sessioncache.ErrUnavailable, ctx.Err())
+		}
 	}
 	if !s.read {
 		s.read = true

@@ -53,7 +53,7 @@ func (m *Manager[T]) Visitor(ctx context.Context) (visitor T, ok bool, err error
 // asks the database only if nobody has. It is for handlers behind [Manager.Require],
 // and panics where there is no user.
 func (m *Manager[T]) MustUser(ctx context.Context) T {
-	s, err := m.lock(context.WithoutCancel(ctx))
+	s, err := m.lock(ctx)
 	if err != nil {
 		panic(failed("must user", err))
 	}

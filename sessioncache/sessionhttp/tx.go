@@ -32,6 +32,9 @@ type Tx[T any] struct {
 // is.
 type errCallback struct{ error }
 
+// inMemory are the calls that a login of a test may make.
+var inMemory = map[string]bool{"update": true, "begin": true, "log out": true}
+
 // run has the session of a request changed. It is what all calls that change one
 // have in common: the session is held, the function makes changes, and cookies are
 // set and events reported once they have happened.
@@ -41,6 +44,9 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 		return failed(op, err)
 	}
 	defer s.unlock()
+	if s.fake && !inMemory[op] {
+		return failed(op, errFake)
+	}
 	t := &Tx[T]{manager: m, cache: m.cache, ctx: r.Context(), op: op, session: s}
 	if err := change(t); err != nil {
 		s.forgetAnswer() // it may have changed or not
@@ -70,7 +76,8 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 // let the change of the password update that row in the one that logs out the others.
 // Use tx before the session: in the other order two such transactions can deadlock.
 //
-// fn must not call the Manager's own methods with this request.
+// fn must not call the Manager's own methods with this request: they wait for the
+// session that the transaction holds, until the request's context ends.
 func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.Tx, session *Tx[T]) error) error {
 	return m.run(w, r, "transaction", func(t *Tx[T]) error {
 		s, committed := t.session, false

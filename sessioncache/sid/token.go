@@ -27,7 +27,8 @@ const redacted = "[redacted token]"
 // one may.
 //
 // A Token prints as redacted in every verb of package fmt, in package log/slog and
-// in JSON, also where it is a field of another struct. [Token.Reveal] is the only
+// in JSON. As an unexported field of another struct it prints its handle and an address,
+// and never its secret. [Token.Reveal] is the only
 // way to its text. Tokens cannot be compared.
 //
 // The zero Token opens nothing.

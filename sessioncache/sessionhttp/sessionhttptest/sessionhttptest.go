@@ -13,9 +13,12 @@ import (
 
 // As returns the request as it is for a user who has just logged in. The handler may
 // be called with it directly or through the Manager's middleware. It finds the user
-// with User, MustUser, Current and Sessions, passes Require and RequireFresh, and may
-// call Update and Logout, which change this request only. All other calls need a real
-// session, and fail.
+// with User, Visitor, MustUser, Current and Sessions, passes Require and RequireFresh,
+// and may call Update, Begin and Logout, which change this request only. Context ends
+// with the request. All other calls need a real session, and fail.
+//
+// The Manager needs a cache, and the cache a pool, which connects to nothing before it
+// is used: pgxpool.New(ctx, "") will do.
 func As[T any](manager *sessionhttp.Manager[T], r *http.Request, user T) *http.Request {
 	login := &fake.Login{Handle: sid.NewToken().Handle(), User: user}
 	return r.WithContext(context.WithValue(r.Context(), fake.Key{Manager: manager}, login))
