@@ -19,6 +19,7 @@ WHERE sessionid = ANY (ARRAY(
     SELECT expired.sessionid
     FROM session_cache AS expired
     WHERE expired.session_endutc < statement_timestamp()
+      AND expired.session_deadlineutc IS NOT NULL -- refuses a table of an older version
     ORDER BY expired.session_endutc
     LIMIT @batch_size
     FOR UPDATE SKIP LOCKED
@@ -33,6 +34,7 @@ WHERE sessionid IN (
     SELECT expired.sessionid
     FROM session_cache AS expired
     WHERE expired.session_endutc < statement_timestamp()
+      AND expired.session_deadlineutc IS NOT NULL -- refuses a table of an older version
     ORDER BY expired.session_endutc
     LIMIT @batch_size
 )

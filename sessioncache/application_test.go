@@ -329,8 +329,10 @@ func TestOldSchemaStoresNothingWholeTableUndistributed(t *testing.T) {
 	_, limited := cache.Issue(t.Context(), userOf("u"), sessioncache.MaxSessions(1))
 	_, _, renewed := cache.Renew(t.Context(), sid.NewToken())
 	_, updated := cache.Update(t.Context(), newID(), func(*raw) error { return nil })
+	_, purged := cache.Purge(t.Context())
 	for call, err := range map[string]error{
 		"Set": cache.Set(t.Context(), newID(), raw(`{}`)), "Issue": issued, "Issue, limited": limited, "Renew": renewed, "Update": updated,
+		"Purge": purged, "Delete": cache.Delete(t.Context(), newID()), "Revoke": cache.Revoke(t.Context(), sid.NewToken()),
 	} {
 		wantError(t, call, err, sessioncache.ErrUnavailable)
 		if !strings.Contains(fmt.Sprint(err), "sessionctl migrate up") {
