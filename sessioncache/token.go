@@ -1,6 +1,7 @@
 package sessioncache
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/hex"
@@ -127,21 +128,22 @@ func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session S
 
 func (c *Cache[T]) authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
 	const op = "authenticate"
-	k, err := c.keyOf(op, token)
-	if err != nil {
+	if token.IsZero() {
+		_, err := c.keyOf(op, token)
 		return session, false, err
 	}
-	r, err := c.lookUp(ctx, k.id)
+	digest := token.Digest(c.config.tokenScope) // which stays on the stack, unlike a key
+	r, err := c.lookUp(ctx, sid.ID(token.Handle()))
 	if err != nil {
 		return session, false, interpret(op, err)
 	}
-	switch judge(r, k.secret) {
+	switch judge(r, digest[:]) {
 	case isUnknown:
 		return session, false, nil
 	case isExpired:
 		return describe[T](r, StateExpired), false, nil
 	case isInFlight, isKept:
-		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, k, r)
+		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, key{r.SessionID, bytes.Clone(digest[:])}, r)
 	}
 	session = describe[T](r, StateLive)
 	if session.User, err = c.decode(op, r.UserDict); err != nil {
@@ -149,7 +151,7 @@ func (c *Cache[T]) authenticate(ctx context.Context, token sid.Token) (session S
 		return session, false, err
 	}
 	if r.Extend {
-		c.extend(ctx, k)
+		c.extend(ctx, key{r.SessionID, bytes.Clone(digest[:])})
 	}
 	return session, true, nil
 }
