@@ -8,8 +8,8 @@
 // The commands get, set and delete are for plain sessions, whose id is their key. The
 // command list shows the handles of sessions with tokens. A handle opens nothing.
 //
-// Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no such session, 4 the database
-// does not answer.
+// Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 the
+// database does not answer.
 package main
 
 import (
@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -41,14 +42,17 @@ It connects as psql does: to DATABASE_URL, or by PGHOST, PGDATABASE and the like
 
 A plain session is opened by its id: get, set and delete are for these. A session with a token has a handle, which opens nothing: list shows it, and revoke ends the session.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 3 no such session, 4 the database does not answer.`
+With --json, times are RFC 3339 in UTC and durations are seconds. The help of each command shows what its JSON looks like.
+
+Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 the database does not answer.`
 
 // commands is the command line.
 type commands struct {
 	DatabaseURL string    `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and the like)."`
 	Audience    *audience `placeholder:"NAME" help:"The application whose sessions are meant, where several share the table (default: the empty name)."`
 
-	Demo       demoCommand       `cmd:"" help:"Run sessions from login to purge on a throwaway PostgreSQL."`
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
 	Migrate    migrateCommand    `cmd:"" help:"Migrate the schema."`
 	Get        getCommand        `cmd:"" help:"Show the user of a live plain session."`
 	Set        setCommand        `cmd:"" help:"Store a plain session."`
@@ -79,8 +83,9 @@ func (a audience) Validate() error {
 type environment struct {
 	context.Context
 	in       io.Reader
-	out      io.Writer
-	terminal bool // out is one, and in
+	out      io.Writer // shows control characters escaped
+	raw      io.Writer // does not
+	terminal bool      // out is one, and in
 	url      string
 	audience *audience
 }
@@ -99,7 +104,11 @@ func main() {
 
 func isTerminal(file *os.File) bool {
 	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull) // is a character device, too
+	return err != nil || !os.SameFile(info, null)
 }
 
 // run is main with everything it depends on in its hands. It returns the exit code.
@@ -114,25 +123,30 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.W
 			code = int(asked)
 		}
 	}()
+	raw := out
+	out, errOut = visible{out}, visible{errOut}
 	var commands commands
 	parser := kong.Must(&commands, kong.Name("sessionctl"), kong.Description(description),
-		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exit(code)) }), kong.UsageOnError())
+		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exit(code)) }), kong.UsageOnError(),
+		kong.Vars{"version": version(debug.ReadBuildInfo())})
 	parsed, err := parser.Parse(arguments)
 	if err != nil {
 		fmt.Fprintf(errOut, "sessionctl: %v (see sessionctl --help)\n", err)
 		return exitUsage
 	}
-	err = parsed.Run(&environment{ctx, in, out, terminal, commands.DatabaseURL, commands.Audience}, parsed)
+	err = parsed.Run(&environment{ctx, in, out, raw, terminal, commands.DatabaseURL, commands.Audience}, parsed)
 	if err != nil {
 		fmt.Fprintln(errOut, "sessionctl:", err)
 	}
-	return exitCode(err)
+	return exitCode(ctx, err)
 }
 
-func exitCode(err error) int {
+func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return 0
+	case ctx.Err() != nil: // Ctrl-C is no outage
+		return exitFailed
 	case errors.As(err, &usageError{}), errors.Is(err, sessioncache.ErrMalformedID):
 		return exitUsage
 	case errors.Is(err, errNoSession):
@@ -158,8 +172,4 @@ func (e *environment) withCache(work func(cache *cache) error, options ...sessio
 	}
 	defer pool.Close()
 	return work(sessioncache.New[json.RawMessage](pool, options...))
-}
-
-func (e *environment) print(format string, arguments ...any) {
-	fmt.Fprintf(e.out, format, arguments...)
 }

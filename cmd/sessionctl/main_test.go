@@ -36,13 +36,20 @@ func start(t *testing.T) operator {
 // do runs a command and returns what it prints; it must exit with code.
 func (o operator) do(code int, arguments ...string) (out string) {
 	o.t.Helper()
+	out, _ = o.both(code, arguments...)
+	return out
+}
+
+// both is do that returns the error message, too.
+func (o operator) both(code int, arguments ...string) (out, errOut string) {
+	o.t.Helper()
 	var stdout, stderr bytes.Buffer
 	arguments = append([]string{"--database-url", o.url}, arguments...)
 	got := run(o.t.Context(), arguments, strings.NewReader(o.input), &stdout, &stderr, o.terminal)
 	if got != code || (code == 0) != (stderr.Len() == 0) {
 		o.t.Errorf("%s: exit code %d, want %d\n%s%s", arguments[2:], got, code, &stdout, &stderr)
 	}
-	return stdout.String()
+	return stdout.String(), stderr.String()
 }
 
 func (o operator) want(text string, arguments ...string) string {
@@ -159,7 +166,8 @@ func TestMistakes(t *testing.T) {
 	o.input = "no JSON"
 	for _, arguments := range [][]string{
 		{}, {"nonsense"}, {"get"}, {"get", "Dr. Evil"}, {"list"}, {"revoke"}, {"revoke", "--user", "a", "--all"}, {"revoke", "--all"},
-		{"revoke", "--all", "--yes", "--except", sid.New().String()}, {"migrate", "sideways"}, {"set", "--lifetime", "0s"}, {"watch", "--every", "0s"},
+		{"revoke", "--all", "--yes", "--except", sid.New().String()}, {"migrate", "sideways"}, {"migrate", "down"}, {"demo"},
+		{"purge", "--json", "--quiet"}, {"set", "--lifetime", "0s"}, {"watch", "--every", "0s"},
 		{"revoke", "--user", ""}, {"list", "--user", ""}, {"revoke", "--user", "", "--except", sid.New().String()}, {"revoke", "--handle", "Dr. Evil"},
 		{"revoke", "--handle", sid.New().String(), "--except", sid.New().String()}, {"revoke", "--user", "a", "--handle", sid.New().String()},
 		{"revoke", "--user", "a", "--except", "Dr. Evil"}, {"stats", "--audience", strings.Repeat("a", 101)},
@@ -176,6 +184,9 @@ func TestMistakes(t *testing.T) {
 	o.do(exitUnavailable, "stats")
 	o.do(exitUnavailable, "get", id)
 	o.do(exitUnavailable, "revoke", "--all", "--yes")
+	o.do(exitUnavailable, "migrate", "up")
+	o.do(exitUnavailable, "migrate", "down", "--yes")
+	o.do(exitUnavailable, "migrate", "status")
 	o.url = "::"
 	o.do(exitUsage, "stats")
 }
@@ -252,18 +263,6 @@ func TestMaintenanceWholeTable(t *testing.T) {
 	o.do(0, "reindex")
 }
 
-// TestMigrateWholeTableUndistributed goes down, too, which a distributed table
-// refuses.
-func TestMigrateWholeTableUndistributed(t *testing.T) {
-	o := start(t)
-	o.want("applied", "migrate", "status")
-	o.want("00002", "migrate", "down")
-	o.want("pending", "migrate", "status")
-	o.do(exitUnavailable, "stats")
-	o.want("00002", "migrate", "up")
-	o.want("live sessions", "stats")
-}
-
 func TestWatchEndsWithTheOperator(t *testing.T) {
 	o := start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -289,35 +288,44 @@ func (o *outage) Write(p []byte) (int, error) {
 
 // TestWatchOutlivesAnOutageWholeTable has the database drop the table under it.
 func TestWatchOutlivesAnOutageWholeTable(t *testing.T) {
-	o := start(t)
-	conn := o.connect()
-	var errOut bytes.Buffer
-	out := outage{begin: func() {
-		if _, err := conn.Exec(t.Context(), "DROP TABLE session_cache"); err != nil {
-			t.Error(err)
-		}
-	}}
-	code := run(t.Context(), []string{"--database-url", o.url, "watch", "--times", "3", "--every", "1ms"}, strings.NewReader(""), &out, &errOut, false)
-	if code != 0 || strings.Count(out.String(), "run the migrations") != 2 {
-		t.Errorf("exit code %d\n%s\n%s", code, &out, &errOut)
-	}
-}
-
-// TestDemoWholeTable needs a table to itself: it counts what it purges.
-func TestDemoWholeTable(t *testing.T) {
-	o := start(t)
-	for line := range strings.Lines(o.want("Purge what has expired", "demo")) {
-		if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 80 {
-			t.Errorf("longer than 80 columns: %s", line)
-		}
+	for name, test := range map[string]struct {
+		flags []string
+		error string
+	}{
+		"text": {nil, "run the migrations"},
+		"JSON": {[]string{"--json"}, `"error":"sessioncache: `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := start(t)
+			conn := o.connect()
+			var errOut bytes.Buffer
+			out := outage{begin: func() {
+				if _, err := conn.Exec(t.Context(), "DROP TABLE session_cache"); err != nil {
+					t.Error(err)
+				}
+			}}
+			arguments := append([]string{"--database-url", o.url, "watch", "--times", "3", "--every", "1ms"}, test.flags...)
+			code := run(t.Context(), arguments, strings.NewReader(""), &out, &errOut, false)
+			if code != 0 || strings.Count(out.String(), test.error) != 2 {
+				t.Errorf("exit code %d\n%s\n%s", code, &out, &errOut)
+			}
+		})
 	}
 }
 
 func TestHelp(t *testing.T) {
 	o := start(t)
 	o.want("Exit codes", "--help")
-	o.want("--audience", "list", "--help")
-	o.want("--except", "revoke", "--help")
+	for command, text := range map[string]string{
+		"migrate": `"state"`, "get": "as it is stored", "set": `"id"`, "delete": "--audience", "list": `"expires_at"`, "revoke": `"ended"`,
+		"purge": `"removed"`, "stats": `"oldest_expired"`, "watch": `"time"`, "reindex": "--audience", "completion": "zsh",
+	} {
+		for line := range strings.Lines(o.want(text, command, "--help")) {
+			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 80 {
+				t.Errorf("%s --help has a line longer than 80 columns: %s", command, line)
+			}
+		}
+	}
 }
 
 // TestCompletion has a shell run what is printed.

@@ -6,61 +6,18 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 
-	"github.com/rhaptos/sessiondb/internal/demo"
-	"github.com/rhaptos/sessiondb/schema"
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-type demoCommand struct{}
-
-func (demoCommand) Run(e *environment) error {
-	return demo.Run(e, e.out)
-}
-
-type migrateCommand struct {
-	Direction string `arg:"" enum:"up,down,status" help:"up: to the newest version; down: one version back; status: what has been applied."`
-}
-
-func (c *migrateCommand) Run(e *environment) error {
-	config, err := pgx.ParseConfig(e.url)
-	if err != nil {
-		return usageError{err}
-	}
-	db := stdlib.OpenDB(*config)
-	defer db.Close()
-	migrations, err := schema.NewProvider(db)
-	if err != nil {
-		return err
-	}
-	var results []*goose.MigrationResult
-	switch c.Direction {
-	case "up":
-		results, err = migrations.Up(e)
-	case "down":
-		var result *goose.MigrationResult
-		if result, err = migrations.Down(e); result != nil {
-			results = append(results, result)
-		}
-	case "status":
-		statuses, err := migrations.Status(e)
-		for _, status := range statuses {
-			e.print("%-9s %s\n", status.State, status.Source.Path)
-		}
-		return err
-	}
-	for _, result := range results {
-		e.print("%s\n", result)
-	}
-	return err
-}
-
 type purgeCommand struct {
 	Budget time.Duration `help:"Stop when it has taken this long; the rest is for the next time."`
-	Quiet  bool          `short:"q" help:"Print nothing but errors."`
+	Quiet  bool          `short:"q" xor:"output" help:"Print nothing but errors."`
+	JSON   bool          `xor:"output" help:"Print JSON, and no progress."`
+}
+
+func (purgeCommand) Help() string {
+	return "With --json it prints how many sessions it removed:\n\n    {\"removed\": 1500}"
 }
 
 func (c *purgeCommand) Run(e *environment) error {
@@ -69,7 +26,8 @@ func (c *purgeCommand) Run(e *environment) error {
 		if c.Budget > 0 {
 			options = append(options, sessioncache.WithBudget(c.Budget))
 		}
-		if !c.Quiet { // or nothing is counted for nobody to see
+		progress := !c.Quiet && !c.JSON
+		if progress { // or nothing is counted for nobody to see
 			report, err := c.report(e, cache)
 			if err != nil {
 				return err
@@ -77,13 +35,16 @@ func (c *purgeCommand) Run(e *environment) error {
 			options = append(options, sessioncache.WithProgress(report))
 		}
 		n, err := cache.Purge(e, options...)
-		if e.terminal && !c.Quiet {
+		if e.terminal && progress {
 			e.print("\n")
 		}
 		if err != nil {
 			return fmt.Errorf("%d expired sessions removed, then: %w", n, err)
 		}
-		if !c.Quiet {
+		switch {
+		case c.JSON:
+			return e.printJSON(map[string]int64{"removed": n})
+		case !c.Quiet:
 			e.print("%d expired sessions removed\n", n)
 		}
 		return nil
@@ -104,7 +65,9 @@ func (c *purgeCommand) report(e *environment, cache *cache) (func(sessioncache.P
 			left = fmt.Sprintf("the oldest left expired %s ago", p.OldestExpired.Round(time.Second))
 		}
 		if e.terminal {
-			e.print("\r%s %d of %d, %s\x1b[K", bar(p.Rows, all), p.Rows, all, left)
+			e.control("\r")
+			e.print("%s %d of %d, %s", bar(p.Rows, all), p.Rows, all, left)
+			e.control("\x1b[K")
 		} else if time.Since(last) >= 10*time.Second {
 			last = time.Now()
 			e.print("%d of %d expired sessions removed, %s\n", p.Rows, all, left)

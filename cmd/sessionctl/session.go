@@ -20,6 +20,10 @@ type getCommand struct {
 	ID string `arg:"" help:"The session's id."`
 }
 
+func (getCommand) Help() string {
+	return "It prints the user's JSON as it is stored. On a terminal, control characters are shown escaped."
+}
+
 func (c *getCommand) Run(e *environment) error {
 	return e.withCache(func(cache *cache) error {
 		user, ok, err := cache.Get(e, c.ID)
@@ -29,8 +33,12 @@ func (c *getCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
-		e.print("%s\n", user)
-		return nil
+		out := e.raw
+		if e.terminal {
+			out = e.out
+		}
+		_, err = fmt.Fprintf(out, "%s\n", user)
+		return err
 	})
 }
 
@@ -38,13 +46,18 @@ type setCommand struct {
 	ID       string        `arg:"" optional:"" help:"The session's id (default: a new one, which is printed)."`
 	User     string        `placeholder:"JSON" help:"The user (default: read from standard input)."`
 	Lifetime time.Duration `default:"1h" help:"How long the session lives."`
+	JSON     bool          `help:"Print JSON."`
+}
+
+func (setCommand) Help() string {
+	return "With --json it prints the session's id:\n\n    {\"id\": \"9c1d8a52-4a1f-4d43-8f0e-0d7a5b0b6c11\"}"
 }
 
 func (c *setCommand) Run(e *environment) error {
 	user := []byte(c.User)
 	if len(user) == 0 {
 		var err error
-		if user, err = io.ReadAll(e.in); err != nil {
+		if user, err = read(e, io.ReadAll); err != nil {
 			return err
 		}
 	}
@@ -59,7 +72,10 @@ func (c *setCommand) Run(e *environment) error {
 		if err := cache.Set(e, id, json.RawMessage(user)); err != nil {
 			return err
 		}
-		if c.ID == "" {
+		switch {
+		case c.JSON:
+			return e.printJSON(map[string]string{"id": id})
+		case c.ID == "":
 			e.print("%s\n", id)
 		}
 		return nil
@@ -87,6 +103,30 @@ func (u userID) Validate() error {
 
 type listCommand struct {
 	User userID `required:"" placeholder:"ID" help:"The user's id."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (listCommand) Help() string {
+	return `The newest session comes first. With --json it prints
+
+    [{"handle": "9c1d8a52-4a1f-4d43-8f0e-0d7a5b0b6c11",
+      "created_at": "2026-01-02T15:04:05Z",
+      "authenticated_at": "2026-01-02T15:04:05Z",
+      "expires_at": "2026-01-02T16:04:05Z",
+      "deadline": "2026-01-02T16:04:05Z",
+      "ttl": 3600}]
+
+where ttl is how long the session lives if nobody uses it.`
+}
+
+// sessionJSON is what list --json says of a session.
+type sessionJSON struct {
+	Handle          sid.Handle `json:"handle"`
+	CreatedAt       time.Time  `json:"created_at"`
+	AuthenticatedAt time.Time  `json:"authenticated_at"`
+	ExpiresAt       time.Time  `json:"expires_at"`
+	Deadline        time.Time  `json:"deadline"`
+	TTL             float64    `json:"ttl"`
 }
 
 func (c *listCommand) Run(e *environment) error {
@@ -94,6 +134,15 @@ func (c *listCommand) Run(e *environment) error {
 		sessions, err := cache.UserSessions(e, string(c.User))
 		if err != nil {
 			return err
+		}
+		if c.JSON {
+			documents := []sessionJSON{}
+			for _, s := range sessions {
+				documents = append(documents, sessionJSON{
+					s.Handle, s.CreatedAt.UTC(), s.AuthenticatedAt.UTC(), s.ExpiresAt.UTC(), s.Deadline.UTC(), s.TTL.Seconds(),
+				})
+			}
+			return e.printJSON(documents)
 		}
 		table := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "HANDLE\tCREATED\tAUTHENTICATED\tEXPIRES\tTTL")
@@ -111,6 +160,15 @@ type revokeCommand struct {
 	All    bool         `xor:"whose" required:"" help:"End the sessions of everybody: in every application, or in the one that --audience names."`
 	Except []sid.Handle `placeholder:"HANDLE" help:"With --user: keep this session. May be repeated."`
 	Yes    bool         `help:"With --all: do not ask."`
+	JSON   bool         `help:"Print JSON."`
+}
+
+func (revokeCommand) Help() string {
+	return `--all asks first. Without a terminal to ask on it needs --yes.
+
+With --json it prints how many sessions it ended:
+
+    {"ended": 2}`
 }
 
 func (c *revokeCommand) Run(e *environment) error {
@@ -122,6 +180,9 @@ func (c *revokeCommand) Run(e *environment) error {
 		if err != nil {
 			return err
 		}
+		if c.JSON {
+			return e.printJSON(map[string]int64{"ended": n})
+		}
 		e.print("%d sessions ended\n", n)
 		return nil
 	})
@@ -130,7 +191,8 @@ func (c *revokeCommand) Run(e *environment) error {
 func (c *revokeCommand) revoke(e *environment, cache *cache) (n int64, err error) {
 	switch {
 	case c.All:
-		if err := c.ask(e, cache); err != nil {
+		err := e.confirm("revoke --all", c.Yes, func() (string, error) { return everybody(e, cache) })
+		if err != nil {
 			return 0, err
 		}
 		if e.audience != nil {
@@ -159,27 +221,11 @@ func deleteAllSessions(ctx context.Context, sessions *cache) (n int64, err error
 	return n, err
 }
 
-// ask makes sure that everybody is to be logged out.
-func (c *revokeCommand) ask(e *environment, cache *cache) error {
-	if c.Yes {
-		return nil
-	}
-	if !e.terminal {
-		return usageError{errors.New("--all without a terminal to ask on needs --yes")}
-	}
+// everybody asks whether to log everybody out.
+func everybody(e *environment, cache *cache) (question string, err error) {
 	if e.audience != nil { // Stats counts the whole table
-		e.print("Log everybody out of the application %q? [y/N] ", *e.audience)
-	} else {
-		stats, err := cache.Stats(e)
-		if err != nil {
-			return err
-		}
-		e.print("Log everybody out of every application: %d live sessions? [y/N] ", stats.Live)
+		return fmt.Sprintf("Log everybody out of the application %q?", *e.audience), nil
 	}
-	var answer string
-	_, _ = fmt.Fscanln(e.in, &answer) // no answer is a no
-	if answer != "y" && answer != "Y" && answer != "yes" {
-		return errors.New("nothing was done")
-	}
-	return nil
+	stats, err := cache.Stats(e)
+	return fmt.Sprintf("Log everybody out of every application: %d live sessions?", stats.Live), err
 }

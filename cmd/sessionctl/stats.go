@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,28 @@ import (
 )
 
 type statsCommand struct {
-	JSON bool `help:"As JSON; oldest_expired in seconds."`
+	JSON bool `help:"Print JSON."`
+}
+
+func (statsCommand) Help() string {
+	return `With --json it prints
+
+    {"live": 12, "expired": 3, "oldest_expired": 61.5,
+     "most_of_one_user": 2}
+
+where oldest_expired is for how long a session has been expired and not purged, in seconds, and 0 if there is none.`
+}
+
+// statsJSON is what stats --json and watch --json print.
+type statsJSON struct {
+	Live          int64   `json:"live"`
+	Expired       int64   `json:"expired"`
+	OldestExpired float64 `json:"oldest_expired"`
+	MostOfOneUser int64   `json:"most_of_one_user"`
+}
+
+func asJSON(stats sessioncache.Stats) statsJSON {
+	return statsJSON{stats.Live, stats.Expired, stats.OldestExpired.Seconds(), stats.MostOfOneUser}
 }
 
 func (c *statsCommand) Run(e *environment) error {
@@ -22,10 +42,7 @@ func (c *statsCommand) Run(e *environment) error {
 			return err
 		}
 		if c.JSON {
-			return json.NewEncoder(e.out).Encode(map[string]any{
-				"live": stats.Live, "expired": stats.Expired,
-				"oldest_expired": stats.OldestExpired.Seconds(), "most_of_one_user": stats.MostOfOneUser,
-			})
+			return e.printJSON(asJSON(stats))
 		}
 		return printStats(e.out, stats, "", "")
 	})
@@ -48,6 +65,15 @@ func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string)
 type watchCommand struct {
 	Every time.Duration `default:"2s" help:"How often."`
 	Times int           `help:"Stop after so many (default: never)."`
+	JSON  bool          `help:"Print a line of JSON each time."`
+}
+
+func (watchCommand) Help() string {
+	return `With --json each line is what stats --json prints, with the time, or the error if the database did not answer:
+
+    {"time": "2026-01-02T15:04:05Z", "live": 12, "expired": 3,
+     "oldest_expired": 61.5, "most_of_one_user": 2}
+    {"time": "2026-01-02T15:04:07Z", "error": "…"}`
 }
 
 func (c *watchCommand) Run(e *environment) error {
@@ -56,7 +82,10 @@ func (c *watchCommand) Run(e *environment) error {
 	}
 	return e.withCache(func(cache *cache) error {
 		show := e.showLine
-		if e.terminal {
+		switch {
+		case c.JSON:
+			show = e.showJSON
+		case e.terminal:
 			show = e.showScreen
 		}
 		var before *look
@@ -67,6 +96,11 @@ func (c *watchCommand) Run(e *environment) error {
 				return nil //nolint:nilerr // Ctrl-C is how to end it
 			case err != nil && before == nil:
 				return err
+			case err != nil && c.JSON:
+				document := map[string]any{"time": time.Now().UTC(), "error": err.Error()}
+				if err := e.printJSON(document); err != nil {
+					return err
+				}
 			case err != nil: // to be seen, and seen to pass
 				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), err)
 			default:
@@ -103,6 +137,14 @@ func (l *look) rates(before *look) (live, expired string) {
 	return fmt.Sprintf("%+.1f", float64(l.Live-before.Live)/seconds), fmt.Sprintf("%+.1f", float64(l.Expired-before.Expired)/seconds)
 }
 
+// showJSON is for programs.
+func (e *environment) showJSON(now, _ *look) error {
+	return e.printJSON(struct {
+		Time time.Time `json:"time"`
+		statsJSON
+	}{now.at.UTC(), asJSON(now.Stats)})
+}
+
 // showLine is for logs.
 func (e *environment) showLine(now, before *look) error {
 	const columns = "%-8s %12v %12s %12v %12s %16v\n"
@@ -118,6 +160,7 @@ func (e *environment) showLine(now, before *look) error {
 func (e *environment) showScreen(now, before *look) error {
 	const home, restOfScreen = "\x1b[H", "\x1b[J"
 	live, expired := now.rates(before)
-	e.print(home+restOfScreen+"%s, Ctrl-C to end\n\n", now.at.Format(time.TimeOnly))
+	e.control(home + restOfScreen)
+	e.print("%s, Ctrl-C to end\n\n", now.at.Format(time.TimeOnly))
 	return printStats(e.out, now.Stats, "\t"+live+" a second", "\t"+expired+" a second")
 }

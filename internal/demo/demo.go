@@ -1,5 +1,5 @@
 // Package demo runs sessions of both kinds from login to purge, step by step, and
-// says what it does: the example lifecycle, and "sessionctl demo".
+// says what it does: the example lifecycle.
 package demo
 
 import (

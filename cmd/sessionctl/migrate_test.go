@@ -1,0 +1,149 @@
+package main
+
+import (
+	"io/fs"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rhaptos/sessiondb/schema"
+)
+
+// migrationNames returns the names of all migrations, in their order.
+func migrationNames(t *testing.T) []string {
+	t.Helper()
+	names, err := fs.Glob(schema.FS, "*.sql")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("the migrations are %s, %v", names, err)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// TestMigrateWholeTableUndistributed goes down, too, which a distributed table
+// refuses.
+func TestMigrateWholeTableUndistributed(t *testing.T) {
+	o := start(t)
+	names := migrationNames(t)
+	newest := names[len(names)-1]
+	text, err := schema.FS.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.do(0, "set", "--user", "{}")
+
+	o.input = "y\n" // nobody sees the question: it is not an answer
+	_, errOut := o.both(exitUsage, "migrate", "down")
+	if !strings.Contains(errOut, "--yes") {
+		t.Errorf("migrate down without a terminal: %q", errOut)
+	}
+	o.terminal = true
+	for _, no := range []string{"", "\n", "n\n", "y", "yesterday\n"} {
+		o.input = no
+		out, errOut := o.both(exitFailed, "migrate", "down")
+		if !strings.Contains(errOut, "nothing was done") || strings.HasSuffix(no, "\n") == strings.HasSuffix(out, "\n") {
+			t.Errorf("migrate down, answered %q: %q, %q", no, out, errOut)
+		}
+	}
+	o.input = ""
+	if status := o.do(0, "migrate", "status"); strings.Count(status, "applied") != len(names) || strings.Contains(status, "[y/N]") {
+		t.Fatalf("after no has been said, migrate status shows\n%s", status)
+	}
+	o.input = "y\n"
+	out := o.want(newest, "migrate", "down")
+	for _, told := range []string{downComment(string(text)), "holds 1 sessions", "[y/N] OK"} {
+		if !strings.Contains(out, told) {
+			t.Errorf("migrate down does not say %q:\n%s", told, out)
+		}
+	}
+	o.input = ""
+	o.want("pending   "+newest, "migrate", "status")
+	o.do(exitUnavailable, "stats")
+	if up := o.want(newest, "migrate", "up"); strings.Contains(up, "[y/N]") {
+		t.Errorf("migrate up asks:\n%s", up)
+	}
+	o.want("live sessions", "stats")
+
+	o.terminal = false
+	for _, name := range slices.Backward(names) {
+		o.want(name, "migrate", "down", "--yes")
+	}
+	for _, o.terminal = range []bool{false, true} {
+		_, errOut := o.both(exitFailed, "migrate", "down", "--yes")
+		if !strings.Contains(errOut, "no migration has been applied") {
+			t.Errorf("migrate down of nothing: %q", errOut)
+		}
+	}
+	o.do(exitFailed, "migrate", "down")
+}
+
+// TestEveryMigrationSaysWhatDownLoses: the question of migrate down shows it.
+func TestEveryMigrationSaysWhatDownLoses(t *testing.T) {
+	t.Parallel()
+	for _, name := range migrationNames(t) {
+		text, err := schema.FS.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if downComment(string(text)) == "" {
+			t.Errorf("%s has no comment below -- +goose Down that says what it loses", name)
+		}
+	}
+}
+
+// TestMigrateWithoutPrivilegesWholeTableUndistributed migrates as an application's role
+// that may not create tables.
+func TestMigrateWithoutPrivilegesWholeTableUndistributed(t *testing.T) {
+	o := start(t)
+	const role = "pg_monitor" // every server has it
+	_, err := o.connect().Exec(t.Context(), `
+		DROP TABLE session_cache, `+schema.VersionTable+`;
+		DO $$
+		BEGIN
+		    EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', current_schema());
+		    EXECUTE format('GRANT USAGE ON SCHEMA %I TO PUBLIC', current_schema());
+		END
+		$$`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := o.url
+	asRole, err := url.Parse(owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := asRole.Query()
+	query.Set("role", role)
+	asRole.RawQuery = query.Encode()
+	o.url = asRole.String()
+	for _, arguments := range [][]string{{"migrate", "up"}, {"migrate", "status"}} { // goose tries for three seconds each
+		_, errOut := o.both(exitFailed, arguments...)
+		if !strings.Contains(errOut, "may not create") || !strings.Contains(errOut, "use the role that owns the schema") {
+			t.Errorf("%s: %q", arguments, errOut)
+		}
+	}
+	o.url = owner
+	o.want("OK", "migrate", "up")
+	o.url = asRole.String() // may not read the versions
+	_, errOut := o.both(exitFailed, "migrate", "status")
+	if !strings.Contains(errOut, "may not create, change or read") {
+		t.Errorf("migrate status: %q", errOut)
+	}
+}
+
+// TestMigrateRefusesATableOfOthersWholeTableUndistributed says what is wrong with it, and
+// what to do.
+func TestMigrateRefusesATableOfOthersWholeTableUndistributed(t *testing.T) {
+	o := start(t)
+	if _, err := o.connect().Exec(t.Context(), `
+		DROP TABLE session_cache, `+schema.VersionTable+`; CREATE TABLE session_cache (id int)`); err != nil {
+		t.Fatal(err)
+	}
+	_, errOut := o.both(exitFailed, "migrate", "up")
+	for _, part := range []string{"is not a session table of rhaptos2", "Its columns are: id integer", "Rename the table"} {
+		if !strings.Contains(errOut, part) {
+			t.Errorf("migrate up: %q; want it to say %q", errOut, part)
+		}
+	}
+}
