@@ -8,13 +8,30 @@ SQLC := $(shell sed -n 's/^..go:generate \(.*sqlc@[^ ]*\).*/\1/p' tools.go)
 WITH_POSTGRES := go run ./sessioncache/sessiontest/withpostgres
 
 # $(call need,a command that succeeds where it is,its Debian packages)
+# Root on Debian gets them. Everybody else is told the command of their system.
 define need
-@{ $(1); } >/dev/null 2>&1 || { \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(2); \
-	else \
-		echo 'Something is missing here. Install it with: sudo apt-get install $(2)' >&2; exit 1; \
-	fi; }
+@{ $(1); } >/dev/null 2>&1 || \
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(2); \
+else \
+	sudo= ID= ID_LIKE=; \
+	[ "$$(id -u)" = 0 ] || sudo='sudo '; \
+	[ ! -r /etc/os-release ] || . /etc/os-release; \
+	case "$$(uname) $$ID $$ID_LIKE:$(2)" in \
+	*debian*:*)          install="$${sudo}apt-get install $(2)" ;; \
+	*fedora*:postgresql) install="$${sudo}dnf install postgresql-server" ;; \
+	*fedora*:gcc*)       install="$${sudo}dnf install gcc" ;; \
+	*fedora*:*)          install="$${sudo}dnf install $(2)" ;; \
+	*alpine*:gcc*)       install="$${sudo}apk add gcc musl-dev" ;; \
+	*alpine*:*)          install="$${sudo}apk add $(2)" ;; \
+	Darwin*:postgresql)  install='brew install postgresql@18' ;; \
+	Darwin*:gcc*)        install='xcode-select --install' ;; \
+	Darwin*:*)           install='brew install $(2)' ;; \
+	*_NT*:postgresql)    install='winget install Docker.DockerDesktop' ;; \
+	*)                   install='what Debian calls $(2)' ;; \
+	esac; \
+	printf 'Something is missing here. Install it:\n\t%s\n' "$$install" >&2; exit 1; \
+fi
 endef
 
 .PHONY: help

@@ -8,17 +8,26 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Binaries returns the folder of PostgreSQL's server binaries: the one in
-// PATH, or else Debian's with the highest version.
+// PATH, or else the package manager's with the highest version.
 func Binaries() (folder string, ok bool) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
 			return filepath.Dir(path), true
 		}
 	}
-	installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	var installed []string
+	for _, pattern := range []string{
+		"/usr/lib/postgresql/*/bin/initdb", // Debian
+		"/opt/homebrew/opt/postgresql@*/bin/initdb",
+		"/usr/local/opt/postgresql@*/bin/initdb", // Homebrew on Intel
+	} {
+		found, _ := filepath.Glob(pattern)
+		installed = append(installed, found...)
+	}
 	if len(installed) == 0 {
 		return "", false
 	}
@@ -28,8 +37,10 @@ func Binaries() (folder string, ok bool) {
 	return filepath.Dir(newest), true
 }
 
-// majorVersion reads the 15 in /usr/lib/postgresql/15/bin/initdb.
+// majorVersion reads the 15 in /usr/lib/postgresql/15/bin/initdb, and the 18 in
+// /opt/homebrew/opt/postgresql@18/bin/initdb.
 func majorVersion(path string) int {
-	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path))))
+	folder := filepath.Base(filepath.Dir(filepath.Dir(path)))
+	version, _ := strconv.Atoi(strings.TrimPrefix(folder, "postgresql@"))
 	return version
 }

@@ -1,61 +1,200 @@
 package sessiontest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/ory/dockertest/v3"
 	"github.com/ory/dockertest/v3/docker"
 )
 
-// startDocker runs PostgreSQL's image in a container of its own.
-func startDocker(ctx context.Context, settings []string) (*Server, error) {
-	pool, err := dockertest.NewPool("")
-	if err == nil {
-		err = pool.Client.PingWithContext(ctx)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w\n(Docker: %w)", ErrNoServer, err)
-	}
+// containerScript runs PostgreSQL in a container for as long as its standard input
+// stays open.
+//
+//go:embed container.sh
+var containerScript string
 
-	image := cmp.Or(os.Getenv("SESSIONCACHE_TEST_IMAGE"), "postgres:18-alpine")
-	repository, tag, _ := strings.Cut(image, ":")
+// startDocker runs PostgreSQL's image in a container of its own. The container
+// outlives this process by a moment, however the process ends: the end of the
+// container's standard input is what stops it, and Docker then removes it. Only a
+// process that is killed while Docker creates the container leaves it, not started.
+func startDocker(ctx context.Context, settings []string) (*Server, error) {
+	client, err := dockerClient(ctx)
+	if err != nil {
+		return nil, noServer(err)
+	}
+	image := dockerImage()
+	if err := pull(ctx, client, image); err != nil {
+		return nil, err
+	}
+	failed := func(err error) error { return fmt.Errorf("Docker image %s did not start: %w", image, err) }
+
+	password := uuid.NewString()
 	command := []string{"postgres", "-c", "fsync=off", "-c", "max_connections=300"}
 	for _, setting := range settings {
 		name, value, _ := strings.Cut(setting, "=")
 		command = append(command, "-c", strings.TrimSpace(name)+"="+strings.Trim(value, " '"))
 	}
-	container, err := pool.RunWithOptions(&dockertest.RunOptions{
-		Repository: repository,
-		Tag:        cmp.Or(tag, "latest"),
-		Env:        []string{"POSTGRES_HOST_AUTH_METHOD=trust"},
-		// A process that ends without Close leaves the container to this limit.
-		Entrypoint: []string{"timeout", "3600", "docker-entrypoint.sh"},
-		Cmd:        command,
-	}, func(host *docker.HostConfig) {
-		host.AutoRemove = true
+	// Without ctx, as the start below: a call that is broken off could leave a
+	// container behind.
+	container, err := client.CreateContainer(docker.CreateContainerOptions{
+		Config: &docker.Config{
+			Image:      image,
+			Env:        []string{"POSTGRES_PASSWORD=" + password},
+			Entrypoint: []string{"/bin/sh", "-c", containerScript, "sessiontest"},
+			Cmd:        command,
+			OpenStdin:  true,
+			StdinOnce:  true,
+		},
+		HostConfig: &docker.HostConfig{AutoRemove: true, PublishAllPorts: true},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("Docker image %s: %w", image, err)
+		return nil, failed(err)
+	}
+	remove := func() error {
+		return client.RemoveContainer(docker.RemoveContainerOptions{ID: container.ID, Force: true, RemoveVolumes: true})
 	}
 
-	server := url.URL{
-		Scheme:   "postgres",
-		User:     url.User("postgres"),
-		Path:     "/",
-		Host:     container.GetHostPort("5432/tcp"),
-		RawQuery: "sslmode=disable",
+	// Before the start: from its first moment the container ends with this process.
+	var log bytes.Buffer
+	input, ended, err := attach(client, container.ID, &log)
+	if err != nil {
+		return nil, errors.Join(failed(err), remove())
 	}
-	err = pool.Retry(func() error {
-		return execute(ctx, server.JoinPath("postgres").String(), "SELECT")
+	if err := client.StartContainer(container.ID, nil); err != nil {
+		_ = remove() // Docker may have done it already
+		return nil, failed(err)
+	}
+	server, err := answering(ctx, client, container.ID, password, ended)
+	if err != nil {
+		input.Close()
+		<-ended
+		return nil, failed(fmt.Errorf("%w\n%s", cmp.Or(ctx.Err(), err), &log))
+	}
+	stop := sync.OnceValue(func() error {
+		defer input.Close()
+		return remove()
+	})
+	return own(*server, "Docker image "+image, stop), nil
+}
+
+// dockerClient returns the client of a daemon that answers.
+func dockerClient(ctx context.Context) (*docker.Client, error) {
+	pool, err := dockertest.NewPool("")
+	if err != nil {
+		return nil, err
+	}
+	return pool.Client, pool.Client.PingWithContext(ctx)
+}
+
+func dockerImage() string {
+	return cmp.Or(os.Getenv("SESSIONCACHE_TEST_IMAGE"), "postgres:18-alpine")
+}
+
+// errNoImage is returned where a daemon answers that has no image and gets none.
+var errNoImage = errors.New("Docker cannot download the image")
+
+// pull has the daemon download the image unless it is there.
+func pull(ctx context.Context, client *docker.Client, image string) error {
+	_, err := client.InspectImage(image)
+	if !errors.Is(err, docker.ErrNoSuchImage) {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "sessiontest: Docker downloads the image", image)
+	repository, tag := docker.ParseRepositoryTag(image)
+	err = client.PullImage(docker.PullImageOptions{
+		Repository: repository,
+		Tag:        cmp.Or(tag, "latest"),
+		Context:    ctx,
+	}, docker.AuthConfiguration{})
+	if err != nil {
+		return noImage(image, err)
+	}
+	return nil
+}
+
+func noImage(image string, err error) error {
+	return fmt.Errorf("%w %s;\nto use another: export SESSIONCACHE_TEST_IMAGE=name:tag\n(%w)", errNoImage, image, err)
+}
+
+// attach returns the container's standard input, and a channel that is closed when
+// the container has ended and log has what it wrote.
+func attach(client *docker.Client, id string, log io.Writer) (io.Closer, <-chan struct{}, error) {
+	reader, writer := io.Pipe()
+	attached := make(chan struct{})
+	output, err := client.AttachToContainerNonBlocking(docker.AttachToContainerOptions{
+		Container:    id,
+		InputStream:  reader,
+		OutputStream: log,
+		ErrorStream:  log,
+		Stdin:        true,
+		Stdout:       true,
+		Stderr:       true,
+		Stream:       true,
+		Success:      attached,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("Docker image %s did not start: %w", image, err), container.Close())
+		return nil, nil, err
 	}
-	return own(server, "Docker image "+image, container.Close), nil
+	<-attached
+	attached <- struct{}{}
+
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = output.Wait() // however it ended
+	}()
+	return writer, ended, nil
+}
+
+// answering returns the address of a container's server as soon as it answers.
+func answering(ctx context.Context, client *docker.Client, id, password string, ended <-chan struct{}) (*url.URL, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		server, err := address(ctx, client, id, password)
+		if err == nil {
+			err = execute(ctx, server.JoinPath("postgres").String(), "SELECT")
+		}
+		if err == nil {
+			return server, nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ended:
+			return nil, errors.New("its server ended")
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// address returns where Docker has published a container's server.
+func address(ctx context.Context, client *docker.Client, id, password string) (*url.URL, error) {
+	container, err := client.InspectContainerWithContext(id, ctx)
+	if err != nil {
+		return nil, err
+	}
+	host := (&dockertest.Resource{Container: container}).GetHostPort("5432/tcp")
+	if host == "" { // pgx would take another server
+		return nil, errors.New("port 5432 is not published")
+	}
+	return &url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword("postgres", password),
+		Path:     "/",
+		Host:     host,
+		RawQuery: "sslmode=disable",
+	}, nil
 }

@@ -1,45 +1,165 @@
 package sessiontest
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/ory/dockertest/v3"
+	"github.com/ory/dockertest/v3/docker"
+
+	"github.com/rhaptos/sessiondb/internal/pgserver"
 )
 
 // TestDocker starts a container where a Docker daemon answers, and checks what
 // Start says where there is neither that nor anything else.
 func TestDocker(t *testing.T) {
 	t.Parallel()
-	pool, err := dockertest.NewPool("")
-	if err == nil {
-		err = pool.Client.PingWithContext(t.Context())
-	}
-	daemon := err == nil
-
-	server, err := startDocker(t.Context(), nil)
-	if !daemon {
-		if !errors.Is(err, ErrNoServer) || !strings.Contains(err.Error(), "apt-get install postgresql") {
-			t.Errorf("without a daemon: %v; want ErrNoServer with what to install", err)
+	mark := uniqueName()
+	server, err := startDocker(t.Context(), []string{markSetting(mark)})
+	if errors.Is(err, ErrNoServer) {
+		if !strings.Contains(err.Error(), pgserver.InstallAdvice()) {
+			t.Errorf("without a daemon: %v; want what to install", err)
 		}
 		t.Log("no Docker daemon answers here: nothing was run in a container")
 		return
 	}
+	skipWithoutImage(t, err)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
 	database, err := server.NewDatabase(t.Context())
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := execute(t.Context(), database.URL, "SELECT FROM session_cache"); err != nil {
+		t.Error(err)
+	} else if err := execute(t.Context(), database.URL, "SELECT FROM session_cache"); err != nil {
 		t.Error(err)
 	}
+	if ids := markedContainers(t, mark); len(ids) != 1 {
+		t.Errorf("containers %v run; want one", ids)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	if ids := markedContainers(t, mark); len(ids) != 0 {
+		t.Errorf("containers %v are left", ids)
+	}
 	t.Log("ran on", server)
+}
+
+// TestDockerOfFailedStart: what the server wrote is in the error, and the container
+// is gone.
+func TestDockerOfFailedStart(t *testing.T) {
+	t.Parallel()
+	needDocker(t)
+	mark := uniqueName()
+	_, err := startDocker(t.Context(), []string{markSetting(mark), "max_connections = none"})
+	skipWithoutImage(t, err)
+	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "max_connections": "none"`) {
+		t.Errorf("started with a wrong setting: %v", err)
+	}
+	waitForNoContainer(t, mark)
+}
+
+// TestDockerOfCancelledStart cancels a start whose container runs.
+func TestDockerOfCancelledStart(t *testing.T) {
+	t.Parallel()
+	needDocker(t)
+	mark := uniqueName()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	started := make(chan error)
+	go func() {
+		_, err := startDocker(ctx, []string{markSetting(mark)})
+		started <- err
+	}()
+	for len(markedContainers(t, mark)) == 0 {
+		select {
+		case err := <-started:
+			skipWithoutImage(t, err)
+			t.Fatalf("started without a container: %v", err)
+		case <-time.After(10 * time.Millisecond): // Docker is asked again
+		}
+	}
+	cancel()
+	if err := <-started; !errors.Is(err, context.Canceled) {
+		t.Errorf("the cancelled start: %v; want context.Canceled", err)
+	}
+	waitForNoContainer(t, mark)
+}
+
+// TestDockerWithoutImage names an image that no registry has.
+func TestDockerWithoutImage(t *testing.T) {
+	t.Parallel()
+	client := needDocker(t)
+	const image = "localhost:1/sessiontest/none:1"
+	if err := pull(t.Context(), client, image); !errors.Is(err, errNoImage) || !strings.Contains(err.Error(), image) {
+		t.Errorf("an image that does not exist: %v; want errNoImage and its name", err)
+	}
+}
+
+// needDocker skips a test where no daemon answers.
+func needDocker(t *testing.T) *docker.Client {
+	t.Helper()
+	client, err := dockerClient(t.Context())
+	if err != nil {
+		t.Skip("no Docker daemon answers here:", err)
+	}
+	return client
+}
+
+// skipWithoutImage skips a test where a daemon answers that has no network.
+func skipWithoutImage(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, errNoImage) {
+		t.Skip("nothing was run in a container:", err)
+	}
+}
+
+// markSetting is a setting by which markedContainers knows a server's container.
+func markSetting(mark string) string {
+	return "sessiontest.mark = '" + mark + "'"
+}
+
+// markedContainers returns the ids of the containers of servers with the mark,
+// running or not.
+func markedContainers(t *testing.T, mark string) (ids []string) {
+	t.Helper()
+	client, err := dockerClient(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := client.ListContainers(docker.ListContainersOptions{All: true, Context: t.Context()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range all {
+		container, err := client.InspectContainerWithContext(one.ID, t.Context())
+		if _, gone := errors.AsType[*docker.NoSuchContainer](err); gone {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(container.Config.Cmd, "sessiontest.mark="+mark) {
+			ids = append(ids, one.ID)
+		}
+	}
+	return ids
+}
+
+// waitForNoContainer waits for Docker to remove the containers with the mark.
+func waitForNoContainer(t *testing.T, mark string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		ids := markedContainers(t, mark)
+		if len(ids) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute later there still are the containers %v", ids)
+		}
+		time.Sleep(10 * time.Millisecond) // Docker is asked again
+	}
 }

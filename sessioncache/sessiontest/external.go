@@ -10,6 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+const sharesTable = `sessiontest: tests share the table of SESSIONCACHE_DATABASE_URL:
+its server does not pass search_path on`
+
 // startExternal uses a server that somebody else runs: a test gets a schema, or
 // a share of the one table.
 func startExternal(ctx context.Context, connString string) (*Server, error) {
@@ -27,7 +30,7 @@ func startExternal(ctx context.Context, connString string) (*Server, error) {
 		return server, nil
 	}
 
-	fmt.Fprintln(os.Stderr, "sessiontest:", server, "does not pass search_path on: tests share its table")
+	fmt.Fprintln(os.Stderr, sharesTable)
 	migrateOnce := sync.OnceValue(func() error {
 		return migrateInTurn(context.Background(), connString)
 	})

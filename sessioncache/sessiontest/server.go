@@ -14,11 +14,17 @@ import (
 )
 
 // ErrNoServer is returned by [Start] on a machine that has no PostgreSQL to
-// offer.
-var ErrNoServer = errors.New(`no PostgreSQL to test against; do one of these:
-	apt-get install postgresql              (Debian, Ubuntu; macOS: brew install postgresql)
+// offer. The error that wraps it says what to install.
+var ErrNoServer = errors.New("no PostgreSQL to test against")
+
+// noServer says what to do on this machine, where Docker does not answer either.
+func noServer(docker error) error {
+	return fmt.Errorf(`%w; do one of these:
+	%s
 	start Docker
-	export SESSIONCACHE_DATABASE_URL=postgres://user:password@host/database`)
+	export SESSIONCACHE_DATABASE_URL=postgres://user:password@host/database
+(Docker: %w)`, ErrNoServer, pgserver.InstallAdvice(), docker)
+}
 
 // Server is a PostgreSQL server to test against. Its methods may be called from
 // several goroutines at once.

@@ -1,16 +1,8 @@
 package sessiontest_test
 
 import (
-	"bufio"
-	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"net/url"
 	"os"
-	"os/exec"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -18,10 +10,6 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// childEnv makes the test binary the program that TestClusterEndsWithItsProcess
-// kills.
-const childEnv = "SESSIONTEST_CHILD"
 
 // TestAfterMigrate is not parallel: it sets the environment.
 func TestAfterMigrate(t *testing.T) {
@@ -45,22 +33,6 @@ func TestAfterMigrate(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) == "" {
-		os.Exit(m.Run())
-	}
-	server, err := sessiontest.Start(context.Background())
-	if err != nil {
-		panic(err)
-	}
-	database, err := server.NewDatabase(context.Background())
-	if err != nil {
-		panic(err)
-	}
-	fmt.Println(database.URL)
-	select {}
 }
 
 // TestPoolsAreApart: unless the server has one table for all, and says so.
@@ -93,62 +65,6 @@ func TestDatabaseIsGoneWithItsTest(t *testing.T) {
 	}
 	if (err == nil) != shared {
 		t.Errorf("after the test its table answers with %v", err)
-	}
-}
-
-// TestClusterEndsWithItsProcess kills a process that has started a server, and
-// waits for the server to be gone.
-func TestClusterEndsWithItsProcess(t *testing.T) {
-	t.Parallel()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	child := exec.CommandContext(t.Context(), self)
-	child.Env = append(os.Environ(), childEnv+"=1", "SESSIONCACHE_DATABASE_URL=", "SESSIONCACHE_TEST_AFTER_MIGRATE=")
-	child.Stderr = os.Stderr
-	stdout, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	at, err := url.Parse(line[:len(line)-1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := at.Query().Get("host")
-	if folder == "" {
-		_ = child.Process.Kill()
-		t.Logf("the server is a container, with a time limit of its own: %s", at)
-		return
-	}
-	conn, err := pgx.Connect(t.Context(), at.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
-
-	if err := child.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.WaitForNotification(t.Context()); err == nil {
-		t.Error("a notification came from nowhere")
-	}
-	for deadline := time.Now().Add(time.Minute); ; {
-		_, err := os.Stat(folder)
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("a minute later %s is still there: %v", folder, err)
-		}
-		time.Sleep(10 * time.Millisecond) // the folder tells nobody when it goes
 	}
 }
 

@@ -1,0 +1,9 @@
+# Runs a PostgreSQL image's entrypoint until standard input ends. A container ends
+# with its first process, which this is.
+# Usage: container.sh COMMAND [ARGUMENT…]
+trap 'tail -n 20 /tmp/log >&2; exit 1' TERM
+
+exec 3<&0
+{ cat <&3 >/dev/null; kill $$; } &
+{ docker-entrypoint.sh "$@" >/tmp/log 2>&1; kill $$; } &
+wait
