@@ -39,55 +39,55 @@ help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-23s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: postgresql ## run sessions from login to purge on a throwaway PostgreSQL
+run: postgresql ## run sessions from login to purge
 	@go run ./examples/lifecycle
 
 .PHONY: webapp
-webapp: postgresql ## look at logins in a browser, on a throwaway PostgreSQL (ARGS="-lifetime 2m")
+webapp: postgresql ## try logins in a browser (ARGS="-lifetime 2m")
 	@go run ./examples/webapp $(ARGS)
 
 .PHONY: test
-test: postgresql compiler ## run the tests on a throwaway PostgreSQL (ARGS="-run Renew -v")
+test: postgresql compiler ## run the tests (ARGS="-run Renew -v")
 	go test -race -shuffle=on -count=1 $(ARGS) ./...
 
 .PHONY: test-bench
-test-bench: postgresql ## run the benchmark for a moment, to see that it works
+test-bench: postgresql ## run the benchmark for a moment
 	cd bench && go test -count=1 ./...
 
 .PHONY: test-observability
-test-observability: postgresql compiler ## run the tests of the exporters to Prometheus and OpenTelemetry
+test-observability: postgresql compiler ## test the exporters of metrics
 	cd examples/observability && go test -race -count=1 ./...
 
 .PHONY: test-pgbouncer
-test-pgbouncer: postgresql ## run the tests through PgBouncer in transaction mode
+test-pgbouncer: postgresql ## run the tests through PgBouncer
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	cd systemtest && go test -count=1 -v -run TestPgBouncer ./...
 
 .PHONY: test-browser
-test-browser: postgresql ## have two browsers use the web example (pictures: systemtest/screenshots)
+test-browser: postgresql ## have two browsers use the web example
 	$(call need,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
 	cd systemtest && go test -count=1 -v -timeout 5m -run TestBrowser ./...
 
 .PHONY: test-settings
-test-settings: postgresql ## run the tests on a server with awkward settings and encodings
+test-settings: postgresql ## run the tests at awkward settings
 	cd systemtest && go test -count=1 -v -run TestSettings ./...
 
 .PHONY: test-readme
-test-readme: postgresql ## paste the README's programs into empty modules, and run them
+test-readme: postgresql ## run the README's programs as pasted
 	cd systemtest && go test -count=1 -v -run TestReadme ./...
 
 FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme'
 
 .PHONY: test-faults
-test-faults: postgresql ## check a few histories of concurrent calls under each fault
+test-faults: postgresql ## check some histories under each fault
 	$(FAULTS) -timeout 10m ./... -args -histories=3
 
 .PHONY: systemtest
-systemtest: test-pgbouncer test-browser ## check 240 histories, run the tests through PgBouncer, and in a browser
+systemtest: test-pgbouncer test-browser ## check 240 histories, PgBouncer and browsers
 	$(FAULTS) -timeout 20m ./... -args -histories=15
 
 .PHONY: soak
-soak: postgresql ## check 1,120 histories, and overload the store for a minute (a quarter of an hour)
+soak: postgresql ## check 1,120 histories (15 minutes)
 	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m
 
 FUZZTIME := 1m
@@ -98,15 +98,15 @@ fuzz: postgresql ## fuzz each target for a minute (FUZZTIME=10m)
 		go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./sessioncache/$${target%%:*}; done
 
 .PHONY: test-versions
-test-versions: ## run the tests on PostgreSQL 14 to 18, from npm (VERSIONS_CACHE keeps them)
+test-versions: ## run the tests on PostgreSQL 14 to 18
 	systemtest/versions.sh $(VERSIONS_CACHE)
 
 .PHONY: bench
-bench: postgresql ## measure against what else there is, in ten minutes (apt-get install redis-server first)
+bench: postgresql ## measure against others (needs redis-server)
 	cd bench && go run . $(ARGS)
 
 .PHONY: scale
-scale: postgresql ## measure with ten million sessions, a purge of a million and a day (half an hour, 20 GB)
+scale: postgresql ## measure at scale (half an hour, 20 GB)
 	cd bench && go run ./scale $(ARGS)
 
 .PHONY: check
@@ -123,7 +123,7 @@ generate: compiler ## compile queries/ to db/
 	$(call compiled,rm -f db/*.go; cp "$$dir"/db/*.go db/)
 
 .PHONY: migrate
-migrate: ## migrate the database at DATABASE_URL to the newest schema
+migrate: ## migrate the database at DATABASE_URL
 	@test -n "$$DATABASE_URL" || { echo 'usage: make migrate DATABASE_URL=postgres://…' >&2; exit 2; }
 	$(GOOSE) -table session_cache_version -dir schema postgres "$$DATABASE_URL" up
 
@@ -144,7 +144,7 @@ vet-sql: postgresql compiler ## have a real server PREPARE every query
 	$(WITH_POSTGRES) $(SQLC) vet
 
 .PHONY: vet-migrations
-vet-migrations: postgresql ## take the goose CLI down and up again through schema/
+vet-migrations: postgresql ## take the goose CLI down and up again
 	$(WITH_POSTGRES) $(SHELL) -ec 'goose() { $(GOOSE) -table session_cache_version -dir schema postgres "$$DATABASE_URL" "$$@"; }; \
 		goose status; goose redo; goose reset; goose up; goose status'
 
@@ -157,7 +157,7 @@ lint: compiler ## run golangci-lint
 
 .PHONY: postgresql
 postgresql:
-	$(call need,test -n "$$SESSIONCACHE_DATABASE_URL" || command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || docker info,postgresql)
+	$(call need,test -n "$$SESSIONCACHE_DATABASE_URL" || command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || ls /opt/homebrew/opt/postgresql@*/bin/initdb || ls /usr/local/opt/postgresql@*/bin/initdb || docker info,postgresql)
 
 # The race detector and sqlc's parser are C.
 .PHONY: compiler
