@@ -69,3 +69,16 @@ func TestDeleteSession(t *testing.T) {
 	}
 	wantUser(t, cache, id, `{}`)
 }
+
+// TestFarDeadline: what is longer than a Duration can say is the longest one.
+func TestFarDeadline(t *testing.T) {
+	cache, pool := setup[raw](t)
+	token := issue(t, cache, raw(`{}`))
+	execute(t, pool, `
+		UPDATE session_cache SET session_endutc = '9999-12-31 00:00:00+00', session_deadlineutc = '9999-12-31 00:00:00+00'
+		WHERE sessionid = $1`, token.Handle().String())
+	session, ok, err := cache.Authenticate(t.Context(), token)
+	if err != nil || !ok || session.TTL < 290*365*24*time.Hour || session.Deadline.UTC().Year() != 9999 {
+		t.Errorf("Authenticate = %+v, %v, %v; want centuries left", session, ok, err)
+	}
+}
