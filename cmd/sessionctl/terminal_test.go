@@ -35,9 +35,9 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// TestNothingCommandsTheTerminalUndistributed has a user and an error of the server hold
+// TestNothingCommandsTheTerminalWholeTableUndistributed has a user and an error of the server hold
 // what a terminal obeys. (A distributed table can have no trigger.)
-func TestNothingCommandsTheTerminalUndistributed(t *testing.T) {
+func TestNothingCommandsTheTerminalWholeTableUndistributed(t *testing.T) {
 	o := start(t)
 	user := "{ \"user_id\":\r\n\t\"" + dangerous + "\" }"
 	id := strings.TrimSpace(o.do(0, "set", "--user", user))
