@@ -16,8 +16,7 @@ var errRawTransaction = errors.New("the connection is in a transaction that was 
 // WithTx returns a Cache with the same options whose statements are part of a
 // transaction: what it does happens when tx commits, or not at all. After
 // [ErrUnavailable] or [ErrInvalidUser] roll the transaction back; after any other error
-// it can go on. Get and Authenticate
-// extend no session there.
+// it can go on. Get and Authenticate extend no session there.
 //
 // Lock rows of your own, the user's, before the first call that changes a session:
 // in the other order two such transactions can deadlock.

@@ -14,11 +14,12 @@ import (
 // its cookies. It is always a new session with a new token: whatever sessions the
 // request carried, a visitor's or a user's, end in the same moment. So nobody who has
 // planted a token or kept an old one is in. Requests with the former token that are in
-// flight get sessioncache.ErrSuperseded for ten seconds, and come again as the new user's.
+// flight get sessioncache.ErrSuperseded for ten seconds, and come again as the new
+// user's.
 //
 // Of more than four session cookies it returns [ErrMalformedCookie], as
-// [Manager.Logout] does. With an error nothing has changed, but for sessioncache.ErrUnavailable: then the
-// former session may have ended.
+// [Manager.Logout] does. With an error nothing has changed, but for
+// sessioncache.ErrUnavailable: then the former session may have ended.
 func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T, options ...LoginOption) error {
 	return m.run(w, r, "log in", func(t *Tx[T]) error { return t.Login(user, options...) })
 }

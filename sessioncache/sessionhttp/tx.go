@@ -19,7 +19,6 @@ type Tx[T any] struct {
 	inTx    bool
 
 	ctx     context.Context
-	op      string
 	session *requestSession[T]
 
 	ends bool // sessions have ended, or tokens
@@ -47,7 +46,7 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 	if s.fake && !inMemory[op] {
 		return failed(op, errFake)
 	}
-	t := &Tx[T]{manager: m, cache: m.cache, ctx: r.Context(), op: op, session: s}
+	t := &Tx[T]{manager: m, cache: m.cache, ctx: r.Context(), session: s}
 	if err := change(t); err != nil {
 		s.forgetAnswer() // it may have changed or not
 		if callback, ok := errors.AsType[errCallback](err); ok {
