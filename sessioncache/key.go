@@ -22,11 +22,19 @@ func parseKey(op, id string) (key, error) {
 
 // keyOf is the key that a token is.
 func (c *Cache[T]) keyOf(op string, token sid.Token) (key, error) {
-	if token.IsZero() {
-		return key{}, fmt.Errorf("sessioncache: %s: %w: the token is zero", op, ErrMalformedID)
+	if err := checkToken(op, token); err != nil {
+		return key{}, err
 	}
 	digest := token.Digest(c.config.tokenScope)
 	return key{sid.ID(token.Handle()), digest[:]}, nil
+}
+
+// checkToken refuses the zero token, which opens nothing.
+func checkToken(op string, token sid.Token) error {
+	if token.IsZero() {
+		return fmt.Errorf("sessioncache: %s: %w: the token is zero", op, ErrMalformedID)
+	}
+	return nil
 }
 
 // LogValue shows nothing that opens a session: of a plain one, whose id is its key,

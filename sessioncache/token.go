@@ -128,8 +128,7 @@ func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session S
 
 func (c *Cache[T]) authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
 	const op = "authenticate"
-	if token.IsZero() {
-		_, err := c.keyOf(op, token)
+	if err := checkToken(op, token); err != nil {
 		return session, false, err
 	}
 	digest := token.Digest(c.config.tokenScope) // which stays on the stack, unlike a key
