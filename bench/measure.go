@@ -58,7 +58,7 @@ type result struct {
 func compete(ctx context.Context, o options, entered entrants) ([]result, error) {
 	var results []result
 	for _, operation := range []string{"get", "set", "authenticate"} {
-		if o.only != "" && o.only != operation {
+		if o.only != "" && o.only != operation && (o.only != "pool" || operation == "authenticate") {
 			continue
 		}
 		for _, callers := range o.callers {

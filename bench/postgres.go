@@ -48,6 +48,7 @@ func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all ent
 	host, err := sessiontest.Start(ctx,
 		"listen_addresses = '127.0.0.1'",      // as far away as every other server
 		"fsync = on", "full_page_writes = on", // keeps what it acknowledges
+		"max_connections = 200",
 	)
 	if err != nil {
 		return all, clean, err
@@ -83,15 +84,16 @@ func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all ent
 		pg.url, pg.bothKinds = withHost(pg.url, at), withHost(pg.bothKinds, at)
 	}
 
-	for _, one := range []struct {
-		url   string
-		enter func(context.Context, *pgxpool.Pool) (contender, error)
-	}{
-		{pg.url, pg.sessioncacheRaw}, {pg.url, pg.sessioncacheUser}, {pg.url, pg.sessioncacheCodec}, {pg.url, pg.generated},
-		{pg.url, pg.scs}, {pg.url, pg.gorilla}, {pg.bothKinds, pg.plain}, {pg.bothKinds, pg.authenticate},
-		{pg.bothKinds, pg.parseAndAuthenticate},
-	} {
-		pool, err := newPool(ctx, one.url, pg.pool)
+	entrances := []entrance{
+		{pg.url, pg.pool, pg.sessioncacheRaw}, {pg.url, pg.pool, pg.sessioncacheUser}, {pg.url, pg.pool, pg.sessioncacheCodec},
+		{pg.url, pg.pool, pg.generated}, {pg.url, pg.pool, pg.scs}, {pg.url, pg.pool, pg.gorilla},
+		{pg.bothKinds, pg.pool, pg.plain}, {pg.bothKinds, pg.pool, pg.authenticate}, {pg.bothKinds, pg.pool, pg.parseAndAuthenticate},
+	}
+	if o.only == "pool" {
+		entrances = pg.enterPools()
+	}
+	for _, one := range entrances {
+		pool, err := newPool(ctx, one.url, one.connections)
 		if err != nil {
 			return all, clean, err
 		}
@@ -103,8 +105,17 @@ func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all ent
 		c.server = pg.server
 		all.contenders = append(all.contenders, c)
 	}
-	all.floors = pg.floors()
+	if o.only != "pool" {
+		all.floors = pg.floors()
+	}
 	return all, clean, nil
+}
+
+// entrance makes a contender that has a pool of its own.
+type entrance struct {
+	url         string
+	connections int
+	enter       func(context.Context, *pgxpool.Pool) (contender, error)
 }
 
 func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, error) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -121,13 +122,58 @@ func issue(t *testing.T, q *db.Queries, dict string, anonymous ...bool) sid.ID {
 	return params.Handle
 }
 
-func get(t *testing.T, q *db.Queries, id sid.ID) (row db.GetSessionRow, ok bool) {
+// session is a row of GetSession with its metadata taken apart; times are
+// microseconds since 1970.
+type session struct {
+	db.GetSessionRow
+	Created, Expires, Deadline, Now, Idle, Authenticated, Renewed int64
+	Secret, Superseded                                            string // in hex
+	TTL, SupersededAge                                            int64
+	Extend                                                        bool
+}
+
+func read(t *testing.T, row db.GetSessionRow) session {
+	t.Helper()
+	metadata := row.Metadata
+	const number = 2 * 8
+	next := func(zero int64) int64 {
+		n, err := strconv.ParseUint(metadata[:number], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		metadata = metadata[number:]
+		return int64(n) + zero
+	}
+	optional := func(zero int64) int64 {
+		if n := next(0); n != 0 {
+			return n + zero
+		}
+		return 0
+	}
+	zero := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	s := session{
+		GetSessionRow: row,
+		Created:       next(zero), Expires: next(zero), Deadline: next(zero), Now: next(zero), Idle: next(0),
+		Authenticated: optional(zero), Renewed: optional(zero),
+	}
+	if metadata != "" {
+		s.Secret, s.Superseded = metadata[:64], metadata[64:]
+	}
+	s.TTL, s.SupersededAge = s.Expires-s.Now, s.Now-s.Renewed
+	s.Extend = s.Expires < s.Deadline && float64(s.TTL) < float64(s.Idle)*0.75
+	return s
+}
+
+func get(t *testing.T, q *db.Queries, id sid.ID) (s session, ok bool) {
 	t.Helper()
 	row, err := q.GetSession(t.Context(), db.GetSessionParams{SessionID: id, Audience: audience})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		t.Error(err)
 	}
-	return row, err == nil
+	if err != nil {
+		return s, false
+	}
+	return read(t, row), true
 }
 
 func wantDict(t *testing.T, q *db.Queries, id sid.ID, want string) {

@@ -128,7 +128,8 @@ func TestBatchQueries(t *testing.T) {
 		if len(rows) != len(want) {
 			t.Errorf("GetSessions = %d rows; want %d", len(rows), len(want))
 		}
-		for _, row := range rows {
+		for _, stored := range rows {
+			row := read(t, db.GetSessionRow(stored))
 			one, _ := get(t, q, row.SessionID)
 			if string(row.UserDict) != want[row.SessionID] || row.Expires != one.Expires || row.Secret != one.Secret || (row.Secret == "") == (row.SessionID == token) {
 				t.Errorf("GetSessions has %+v; want %s, and what GetSession returns: %+v", row, want[row.SessionID], one)

@@ -308,8 +308,8 @@ func TestWithoutBatching(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if len(seen) != 32 || cache.Metrics().Batches != 0 {
-		t.Errorf("statements ran under the contexts of %d of 32 callers, %d in batches", len(seen), cache.Metrics().Batches)
+	if len(seen) != 32 || cache.Metrics().GetBatches != 0 {
+		t.Errorf("statements ran under the contexts of %d of 32 callers, %d in batches", len(seen), cache.Metrics().GetBatches)
 	}
 }
 

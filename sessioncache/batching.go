@@ -1,8 +1,6 @@
 package sessioncache
 
 import (
-	"context"
-
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
@@ -25,19 +23,9 @@ const (
 // whom. One connection of the pool is left to the calls that are not batched and to
 // the application's own: the fuller batches more than make up for it.
 func (c *Cache[T]) batch(pool *pgxpool.Pool) {
-	slots := max(1, int(pool.Config().MaxConns)-1)
-	c.gets = &coalesce.Group[sid.ID, *row]{
-		Slots: slots, Limit: batchLimit, Alone: c.lookUpSingle,
-		Together: func(ctx context.Context, ids []sid.ID, rows []*row) error {
-			c.shared.metrics.batch(len(ids))
-			return c.lookUpBatch(ctx, ids, rows)
-		},
-	}
-	c.sets = &coalesce.Group[insertion, inserted]{
-		Slots: slots, Limit: batchLimit, Alone: c.insertSingle,
-		Together: func(ctx context.Context, sessions []insertion, results []inserted) error {
-			c.shared.metrics.batch(len(sessions))
-			return c.insertBatch(ctx, sessions, results)
-		},
-	}
+	slots := coalesce.NewSlots(int(pool.Config().MaxConns) - 1)
+	c.gets = &coalesce.Group[sid.ID, *row]{Limit: batchLimit, Single: c.lookUpSingle, Batch: c.lookUpBatch}
+	c.gets.Share(slots)
+	c.sets = &coalesce.Group[insertion, bool]{Limit: batchLimit, Single: c.insertSingle, Batch: c.insertBatch}
+	c.sets.Share(slots)
 }

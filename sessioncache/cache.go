@@ -47,7 +47,7 @@ type Cache[T any] struct {
 	// On a pool, callers who would wait for a connection share a statement.
 	// Otherwise both are nil.
 	gets *coalesce.Group[sid.ID, *row]
-	sets *coalesce.Group[insertion, inserted]
+	sets *coalesce.Group[insertion, bool]
 }
 
 // New returns a Cache on database, which must have been migrated (see package

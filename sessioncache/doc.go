@@ -33,10 +33,12 @@
 // statement. The statement uses the first caller's context values. If a hook of the
 // pool reads a tenant from the context, use [WithoutBatching].
 //
-// A caller who finds a free slot (MaxConns less one) runs its own statement, the others
-// queue, and when a slot comes free one statement answers all who wait. The end of one
-// caller's context, or a user that PostgreSQL rejects, affects only that caller. There is
-// nothing to start, to tune or to close.
+// A caller who finds a free slot runs its own statement. The others queue, and when a
+// slot comes free one statement answers all who wait. How many statements are under way
+// does not depend on the size of the pool: near the server it is one for each CPU, two to
+// four for each kind. Far away, or while statements wait for locks, it is MaxConns less
+// one for both kinds. The end of one caller's context, or a user that PostgreSQL rejects,
+// affects only that caller. There is nothing to start, to tune or to close.
 //
 // # Errors
 //

@@ -29,21 +29,16 @@ func (c *Cache[T]) get(ctx context.Context, id string) (user T, ok bool, err err
 	if err != nil {
 		return user, false, interpret(op, err)
 	}
-	if !isLivePlain(r) {
+	if !r.isLivePlain() {
 		return user, false, nil
 	}
-	if user, err = c.decode(op, r.UserDict); err != nil {
+	if user, err = c.decode(op, r.userDict); err != nil {
 		return user, false, err
 	}
-	if r.Extend {
+	if r.extend() {
 		c.extend(ctx, key{id: sessionID})
 	}
 	return user, true, nil
-}
-
-// isLivePlain tells whether an id alone opens the session.
-func isLivePlain(r *row) bool {
-	return r != nil && r.Secret == "" && r.TTL >= 0
 }
 
 // GetAll returns the users of those plain sessions that are live, each under its id
@@ -58,17 +53,17 @@ func (c *Cache[T]) GetAll(ctx context.Context, ids ...string) (users map[string]
 			return nil, err
 		}
 	}
-	rows := make([]*row, len(ids))
-	if err := c.lookUpBatch(ctx, sessionIDs, rows); err != nil {
+	rows, err := c.lookUpAll(ctx, sessionIDs)
+	if err != nil {
 		return nil, interpret(op, err)
 	}
 	users = make(map[string]T)
 	var unreadable error
 	for i, r := range rows {
-		if !isLivePlain(r) {
+		if !r.isLivePlain() {
 			continue
 		}
-		user, err := c.decode(op, r.UserDict)
+		user, err := c.decode(op, r.userDict)
 		if err != nil {
 			unreadable = errors.Join(unreadable, err)
 			continue

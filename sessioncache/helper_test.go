@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -155,18 +154,21 @@ func execute(t *testing.T, database sessioncache.DB, sql string, arguments ...an
 	}
 }
 
-// storedRow is what the table says of a session.
-func storedRow(t *testing.T, database sessioncache.DB, id string) db.GetSessionRow {
+// row is what the table says of a session's times, in microseconds.
+type row struct {
+	Created, Expires, Deadline, TTL int64
+}
+
+func storedRow(t *testing.T, database sessioncache.DB, id string) (r row) {
 	t.Helper()
-	sessionID, err := sid.Parse(id)
+	err := database.QueryRow(t.Context(), `
+		SELECT (date_part('epoch', session_startutc) * 1000000)::bigint, (date_part('epoch', session_endutc) * 1000000)::bigint,
+		       (date_part('epoch', session_deadlineutc) * 1000000)::bigint, (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint
+		FROM session_cache WHERE sessionid = $1 AND audience = ''`, id).Scan(&r.Created, &r.Expires, &r.Deadline, &r.TTL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	row, err := db.New(database).GetSession(t.Context(), db.GetSessionParams{SessionID: sessionID})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return row
+	return r
 }
 
 // ttl is how long a session lives if nobody uses it.

@@ -5,38 +5,26 @@ import (
 	"slices"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
 // insertion is a plain session to be stored.
 type insertion struct {
-	ctx  context.Context // its caller's
 	id   sid.ID
 	dict string
 }
 
-// inserted is the result: when it was not stored and there is no error, the id
-// exists.
-type inserted struct {
-	stored bool
-	err    error // this session's alone
-}
-
-// insert stores a session, in a batch with others when all connections are busy.
+// insert stores a session, in a batch with others when all connections are busy. When
+// it is not stored and there is no error, the id exists.
 func (c *Cache[T]) insert(ctx context.Context, session insertion) (stored bool, err error) {
-	var result inserted
 	if c.sets == nil || len(session.dict) > largestBatched {
-		result, err = c.insertSingle(ctx, session)
-	} else {
-		result, err = c.sets.Do(ctx, session)
+		return c.insertSingle(ctx, session)
 	}
-	if err == nil {
-		err = result.err
-	}
-	return result.stored, err
+	return c.sets.Do(ctx, session)
 }
 
-func (c *Cache[T]) insertSingle(ctx context.Context, session insertion) (inserted, error) {
+func (c *Cache[T]) insertSingle(ctx context.Context, session insertion) (stored bool, err error) {
 	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
 		return queries.InsertSession(ctx, db.InsertSessionParams{
 			SessionID: session.id,
@@ -47,31 +35,27 @@ func (c *Cache[T]) insertSingle(ctx context.Context, session insertion) (inserte
 			Idle:      c.config.timeouts.idleMicros(),
 		})
 	})
-	return inserted{stored: rows > 0}, err
+	return rows > 0, err
 }
 
-// insertBatch stores several sessions. Of several with one id the first is stored
-// and the others are not: they are in conflict, as they would be one by one.
-func (c *Cache[T]) insertBatch(ctx context.Context, sessions []insertion, results []inserted) error {
-	// Sorted, so that two batches with ids in common wait for one another in one
-	// order, and do not deadlock.
-	order := make([]int, 0, len(sessions))
-	for i, session := range sessions {
-		if err := session.ctx.Err(); err != nil {
-			results[i].err = err // its caller has gone, and takes it for not stored
-		} else {
-			order = append(order, i)
-		}
+// insertBatch stores the sessions of several callers. Of several with one id the first
+// is stored and the others are not: they are in conflict, as they would be one by one.
+func (c *Cache[T]) insertBatch(ctx context.Context, calls []coalesce.Call[insertion, bool]) {
+	c.shared.metrics.setBatches.add(len(calls))
+	ids := make(sid.IDs, len(calls))
+	for i := range calls {
+		ids[i] = calls[i].Key.id
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return sessions[a].id.Compare(sessions[b].id) })
-	c.insertInOrder(ctx, sessions, order, results)
-	return nil
+	// In ascending order, so that two batches with ids in common wait for one another in
+	// one order, and do not deadlock. Who has gone takes it for not stored.
+	order := slices.DeleteFunc(ascending(ids), func(i int) bool { return calls[i].Err != nil })
+	c.insertInOrder(ctx, calls, order)
 }
 
 // insertInOrder stores the sessions that order lists. A dict that PostgreSQL
 // rejects takes the whole statement with it, so it halves the batch until that
 // session is alone with its error.
-func (c *Cache[T]) insertInOrder(ctx context.Context, sessions []insertion, order []int, results []inserted) {
+func (c *Cache[T]) insertInOrder(ctx context.Context, calls []coalesce.Call[insertion, bool], order []int) {
 	if len(order) == 0 {
 		return
 	}
@@ -83,25 +67,25 @@ func (c *Cache[T]) insertInOrder(ctx context.Context, sessions []insertion, orde
 		Lifetime:   c.config.timeouts.lifetimeMicros(),
 		Idle:       c.config.timeouts.idleMicros(),
 	}
-	for i, session := range order {
-		params.SessionIDs[i], params.UserDicts[i] = sessions[session].id, sessions[session].dict
+	for at, i := range order {
+		params.SessionIDs[at], params.UserDicts[at] = calls[i].Key.id, calls[i].Key.dict
 	}
 	stored, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) ([]sid.ID, error) {
 		return queries.InsertSessions(ctx, params)
 	})
 	if err != nil && len(order) > 1 && rejected(err) {
 		half := len(order) / 2
-		c.insertInOrder(ctx, sessions, order[:half], results)
-		c.insertInOrder(ctx, sessions, order[half:], results)
+		c.insertInOrder(ctx, calls, order[:half])
+		c.insertInOrder(ctx, calls, order[half:])
 		return
 	}
 
 	slices.SortFunc(stored, sid.ID.Compare)
-	for _, session := range order {
-		if len(stored) > 0 && stored[0] == sessions[session].id {
-			results[session].stored = true
+	for _, i := range order {
+		if len(stored) > 0 && stored[0] == calls[i].Key.id {
+			calls[i].Value = true
 			stored = stored[1:]
 		}
-		results[session].err = err
+		calls[i].Err = err
 	}
 }

@@ -2,17 +2,14 @@ package sessioncache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// row is what the table says of a session of either kind that has begun. Get and
-// Authenticate share the lookup; what a caller may see of the row is for them to
-// check.
-type row = db.GetSessionRow
 
 // lookUp finds a session, in a batch with others when all connections are busy. It
 // returns nil when there is none.
@@ -24,47 +21,81 @@ func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (*row, error) {
 }
 
 func (c *Cache[T]) lookUpSingle(ctx context.Context, id sid.ID) (*row, error) {
-	r, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (row, error) {
+	stored, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (db.GetSessionRow, error) {
 		return queries.GetSession(ctx, db.GetSessionParams{SessionID: id, Audience: c.config.audience})
 	})
 	if ok, err := found(err); !ok {
 		return nil, err
 	}
-	return &r, nil
+	r := &row{}
+	return r, r.read(stored)
 }
 
-// lookUpBatch finds several sessions; one that several callers ask for is looked
-// up once.
-func (c *Cache[T]) lookUpBatch(ctx context.Context, ids []sid.ID, rows []*row) error {
-	distinct := slices.Clone(ids)
-	slices.SortFunc(distinct, sid.ID.Compare)
-	distinct = slices.Compact(distinct)
+// lookUpBatch finds the sessions of several callers.
+func (c *Cache[T]) lookUpBatch(ctx context.Context, calls []coalesce.Call[sid.ID, *row]) {
+	c.shared.metrics.getBatches.add(len(calls))
+	ids := make(sid.IDs, len(calls))
+	for i := range calls {
+		ids[i] = calls[i].Key
+	}
+	rows, err := c.lookUpAll(ctx, ids)
+	for i := range calls {
+		if calls[i].Err = err; err == nil {
+			calls[i].Value = rows[i]
+		}
+	}
+}
+
+// lookUpAll finds several sessions, the i-th in rows[i], and nil where there is none.
+// One that is asked for several times is looked up once.
+func (c *Cache[T]) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err error) {
+	order := ascending(ids)
+	distinct := make(sid.IDs, 0, len(ids))
+	for _, i := range order {
+		if last := len(distinct) - 1; last < 0 || distinct[last] != ids[i] {
+			distinct = append(distinct, ids[i])
+		}
+	}
 	result, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) ([]db.GetSessionsRow, error) {
 		return queries.GetSessions(ctx, db.GetSessionsParams{SessionIDs: distinct, Audience: c.config.audience})
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	scatter(ids, rows, result, len(distinct) < len(ids))
-	return nil
+	return scatter(ids, order, result)
 }
 
-// scatter gives to each id its row, or nil. The result is in ascending order of
-// ids. Where some share a row, each gets a dict of its own: a T of RawMessage is
-// the dict itself.
-func scatter(ids []sid.ID, rows []*row, result []db.GetSessionsRow, shared bool) {
-	for i, id := range ids {
-		at, ok := slices.BinarySearchFunc(result, id, func(r db.GetSessionsRow, id sid.ID) int {
-			return r.SessionID.Compare(id)
-		})
-		switch {
-		case !ok:
-		case shared:
-			r := row(result[at])
-			r.UserDict = bytes.Clone(r.UserDict)
-			rows[i] = &r
-		default:
-			rows[i] = (*row)(&result[at])
+// ascending lists the indexes of ids in ascending order of these; of equal ones, the
+// first comes first.
+func ascending(ids sid.IDs) []int {
+	order := make([]int, len(ids))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Or(ids[a].Compare(ids[b]), cmp.Compare(a, b)) })
+	return order
+}
+
+// scatter gives to each id its row, or nil. Both order and the result are in
+// ascending order of ids. Where some share a row, each gets a dict of its own: a T of
+// RawMessage is the dict itself.
+func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow) (rows []*row, err error) {
+	rows = make([]*row, len(ids))
+	all := make([]row, len(ids))
+	for at, i := range order {
+		for len(result) > 0 && result[0].SessionID.Compare(ids[i]) < 0 {
+			result = result[1:]
+		}
+		if len(result) == 0 || result[0].SessionID != ids[i] {
+			continue
+		}
+		rows[i] = &all[i]
+		if err := rows[i].read(db.GetSessionRow(result[0])); err != nil {
+			return nil, err
+		}
+		if at > 0 && ids[order[at-1]] == ids[i] {
+			rows[i].userDict = bytes.Clone(rows[i].userDict)
 		}
 	}
+	return rows, nil
 }

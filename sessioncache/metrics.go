@@ -18,9 +18,8 @@ type Metrics struct {
 	Conflicts          uint64 // ids used twice: each an attack or a bug
 	Superseded         uint64 // uses of a token that Renew had replaced
 
-	// Batches is the statements that several callers shared, BatchedCalls those
-	// callers.
-	Batches, BatchedCalls uint64
+	// The statements that several callers shared, and the calls in them.
+	GetBatches, BatchedGets, SetBatches, BatchedSets uint64
 
 	// Calls of those that ended with the error of that name. (Conflicts and superseded
 	// tokens are counted above.)
@@ -60,7 +59,9 @@ func (c *Cache[T]) Metrics() Metrics {
 	metrics := Metrics{
 		Hits: m.hits.Load(), Misses: m.misses.Load(),
 		Sets: m.sets.Load(), Deletes: m.deletes.Load(), Updates: m.updates.Load(), Renewals: m.renewals.Load(),
-		Conflicts: m.conflicts.Load(), Superseded: m.superseded.Load(), Batches: m.batches.Load(), BatchedCalls: m.batchedCalls.Load(),
+		Conflicts: m.conflicts.Load(), Superseded: m.superseded.Load(),
+		GetBatches: m.getBatches.statements.Load(), BatchedGets: m.getBatches.calls.Load(),
+		SetBatches: m.setBatches.statements.Load(), BatchedSets: m.setBatches.calls.Load(),
 		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unreadable: m.unreadable.Load(), Unavailable: m.unavailable.Load(),
 		GetLatency: m.getLatency.load(), SetLatency: m.setLatency.load(),
 	}
@@ -70,8 +71,9 @@ func (c *Cache[T]) Metrics() Metrics {
 
 type metrics struct {
 	hits, misses, sets, deletes, updates, renewals  atomic.Uint64
-	conflicts, superseded, batches, batchedCalls    atomic.Uint64
+	conflicts, superseded                           atomic.Uint64
 	malformed, invalidUser, unreadable, unavailable atomic.Uint64
+	getBatches, setBatches                          batches
 	getLatency, setLatency                          histogram
 }
 
@@ -117,12 +119,6 @@ func (m *metrics) call(counter *atomic.Uint64, did bool, err error) {
 	}
 }
 
-// batch notes that callers share a statement.
-func (m *metrics) batch(calls int) {
-	m.batches.Add(1)
-	m.batchedCalls.Add(uint64(calls))
-}
-
 func (m *metrics) failed(err error) {
 	switch {
 	case errors.Is(err, ErrMalformedID):
@@ -134,6 +130,16 @@ func (m *metrics) failed(err error) {
 	case errors.Is(err, ErrUnavailable):
 		m.unavailable.Add(1)
 	}
+}
+
+// batches counts the statements that several calls share.
+type batches struct {
+	statements, calls atomic.Uint64
+}
+
+func (b *batches) add(calls int) {
+	b.statements.Add(1)
+	b.calls.Add(uint64(calls))
 }
 
 type histogram struct {

@@ -83,12 +83,18 @@ func TestMetricsOfBatches(t *testing.T) {
 			for range 20 {
 				wantUser(t, cache, id, `{}`)
 			}
+			for range 2 {
+				set(t, cache, raw(`{}`))
+			}
 		})
 	}
 	all.Wait()
 	got := cache.Metrics()
-	if got.Batches == 0 || got.BatchedCalls < 2*got.Batches || got.BatchedCalls > got.Gets || got.Hits != 64*20 {
-		t.Errorf("Metrics = %+v; want batches of two calls or more", got)
+	if got.GetBatches == 0 || got.BatchedGets < 2*got.GetBatches || got.BatchedGets > got.Gets || got.Hits != 64*20 {
+		t.Errorf("Metrics = %+v; want batches of two Gets or more", got)
+	}
+	if got.SetBatches == 0 || got.BatchedSets < 2*got.SetBatches || got.BatchedSets > got.Sets || got.Sets != 1+64*2 {
+		t.Errorf("Metrics = %+v; want batches of two Sets or more", got)
 	}
 }
 

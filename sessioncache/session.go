@@ -54,14 +54,14 @@ func (s Session[T]) SinceAuthenticated() time.Duration {
 // describe says all of a session but its user.
 func describe[T any](r *row, state State) Session[T] {
 	return Session[T]{
-		Handle:          sid.Handle(r.SessionID),
-		UserID:          r.UserID,
+		Handle:          sid.Handle(r.id),
+		UserID:          r.userID,
 		State:           state,
-		CreatedAt:       instant(r.Created),
-		AuthenticatedAt: instant(r.Authenticated),
-		ExpiresAt:       instant(r.Expires),
-		Deadline:        instant(r.Deadline),
-		TTL:             duration(r.TTL),
+		CreatedAt:       instant(r.created),
+		AuthenticatedAt: instant(r.authenticated),
+		ExpiresAt:       instant(r.expires),
+		Deadline:        instant(r.deadline),
+		TTL:             duration(r.ttl()),
 	}
 }
 
@@ -89,14 +89,14 @@ func (c *Cache[T]) Session(ctx context.Context, handle sid.Handle) (session Sess
 	if err != nil {
 		return session, false, interpret(op, err)
 	}
-	if r == nil || r.Secret == "" { // a plain session has no handle: its id is its key
+	if r == nil || r.secret == nil { // a plain session has no handle: its id is its key
 		return session, false, nil
 	}
 	session = describe[T](r, StateLive)
-	if r.TTL < 0 {
+	if r.ttl() < 0 {
 		session.State = StateExpired
 	}
-	if session.User, err = c.decode(op, r.UserDict); err != nil {
+	if session.User, err = c.decode(op, r.userDict); err != nil {
 		session.State = StateUnreadable
 		return session, false, err
 	}

@@ -42,7 +42,7 @@ func (c *Cache[T]) set(ctx context.Context, id string, user T) error {
 	if err != nil {
 		return err
 	}
-	stored, err := c.insert(ctx, insertion{ctx, sessionID, dict})
+	stored, err := c.insert(ctx, insertion{sessionID, dict})
 	if err != nil {
 		return interpretStore(op, err)
 	}

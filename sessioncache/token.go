@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"time"
@@ -142,15 +141,15 @@ func (c *Cache[T]) authenticate(ctx context.Context, token sid.Token) (session S
 	case isExpired:
 		return describe[T](r, StateExpired), false, nil
 	case isInFlight, isKept:
-		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, key{r.SessionID, bytes.Clone(digest[:])}, r)
+		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, key{r.id, bytes.Clone(digest[:])}, r)
 	}
 	session = describe[T](r, StateLive)
-	if session.User, err = c.decode(op, r.UserDict); err != nil {
+	if session.User, err = c.decode(op, r.userDict); err != nil {
 		session.State = StateUnreadable
 		return session, false, err
 	}
-	if r.Extend {
-		c.extend(ctx, key{r.SessionID, bytes.Clone(digest[:])})
+	if r.extend() {
+		c.extend(ctx, key{r.id, bytes.Clone(digest[:])})
 	}
 	return session, true, nil
 }
@@ -172,18 +171,16 @@ func judge(r *row, secret []byte) verdict {
 	if r == nil {
 		return isUnknown
 	}
-	var digest [64]byte
-	hex.Encode(digest[:], secret)
-	current := subtle.ConstantTimeCompare(digest[:], []byte(r.Secret)) == 1
-	superseded := subtle.ConstantTimeCompare(digest[:], []byte(r.Superseded)) == 1
+	current := subtle.ConstantTimeCompare(secret, r.secret) == 1
+	superseded := subtle.ConstantTimeCompare(secret, r.superseded) == 1
 	switch {
-	case current && r.TTL >= 0:
+	case current && r.ttl() >= 0:
 		return isLive
 	case current:
 		return isExpired
-	case !superseded || r.TTL < 0:
+	case !superseded || r.ttl() < 0:
 		return isUnknown
-	case r.SupersededAge <= supersededGrace.Microseconds():
+	case duration(r.now-r.renewed) <= supersededGrace:
 		return isInFlight
 	default:
 		return isKept
@@ -225,7 +222,7 @@ func (c *Cache[T]) whyNot(ctx context.Context, op string, k key) error {
 // statement, whatever their number, extends no session and ends none.
 func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, error) {
 	const op = "alive"
-	keys, ids := make([]key, len(tokens)), make([]sid.ID, len(tokens))
+	keys, ids := make([]key, len(tokens)), make(sid.IDs, len(tokens))
 	for i, token := range tokens {
 		k, err := c.keyOf(op, token)
 		if err != nil {
@@ -233,8 +230,8 @@ func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, erro
 		}
 		keys[i], ids[i] = k, k.id
 	}
-	rows := make([]*row, len(tokens))
-	if err := c.lookUpBatch(ctx, ids, rows); err != nil {
+	rows, err := c.lookUpAll(ctx, ids)
+	if err != nil {
 		return nil, interpret(op, err)
 	}
 	alive := make([]bool, len(tokens))

@@ -1228,7 +1228,7 @@ func TestBatchedAuthenticates(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if cache.Metrics().Batches == 0 {
+	if cache.Metrics().GetBatches == 0 {
 		t.Error("no batch was made")
 	}
 }

@@ -26,8 +26,8 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T
 	sessions := make([]Session[T], len(rows))
 	for i, r := range rows {
 		session := describe[T](&row{
-			SessionID: r.SessionID, UserID: userID, Authenticated: r.Authenticated,
-			Created: r.Created, Expires: r.Expires, Deadline: r.Deadline, TTL: r.TTL,
+			id: r.SessionID, userID: userID, authenticated: r.Authenticated,
+			created: r.Created, expires: r.Expires, deadline: r.Deadline, now: r.Expires - r.TTL,
 		}, StateLive)
 		if session.User, err = c.decode(op, r.UserDict); err != nil {
 			session.State = StateUnreadable

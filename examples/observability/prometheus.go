@@ -19,8 +19,8 @@ var (
 	conflicts  = prometheus.NewDesc("session_conflicts_total", "Session ids used twice: attacks or bugs.", nil, nil)
 	superseded = prometheus.NewDesc("session_superseded_total", "Uses of a token that a renewal had replaced.", nil, nil)
 	errors     = prometheus.NewDesc("session_errors_total", "Calls that failed, by kind.", []string{"kind"}, nil)
-	batches    = prometheus.NewDesc("session_batches_total", "Statements that several callers shared.", nil, nil)
-	batched    = prometheus.NewDesc("session_batched_calls_total", "Calls that shared a statement.", nil, nil)
+	batches    = prometheus.NewDesc("session_batches_total", "Statements that several callers shared.", []string{"call"}, nil)
+	batched    = prometheus.NewDesc("session_batched_calls_total", "Calls that shared a statement.", []string{"call"}, nil)
 	latency    = prometheus.NewDesc("session_latency_seconds", "How long calls took that were answered.", []string{"call"}, nil)
 )
 
@@ -47,8 +47,10 @@ func (c Collector) Collect(metrics chan<- prometheus.Metric) {
 	count(errors, m.InvalidUser, "invalid_user")
 	count(errors, m.Unreadable, "unreadable_session")
 	count(errors, m.Unavailable, "unavailable")
-	count(batches, m.Batches)
-	count(batched, m.BatchedCalls)
+	count(batches, m.GetBatches, "get")
+	count(batched, m.BatchedGets, "get")
+	count(batches, m.SetBatches, "set")
+	count(batched, m.BatchedSets, "set")
 	metrics <- histogram(m.GetLatency, "get")
 	metrics <- histogram(m.SetLatency, "set")
 }

@@ -1,11 +1,10 @@
-// Package coalesce lets callers who would have to wait for a connection share a
-// round trip to the database.
+// Package coalesce answers callers who would have to wait for a connection with one
+// statement together (natural batching).
 //
-// Think of a lift with a few cabins (slots). Whoever finds a cabin waiting rides
-// at once and alone. When all are under way, people queue; the next cabin that
-// comes back takes everybody who waits then, in one ride. Nobody waits for a cabin
-// to fill up: there is no timer, and an idle lift costs nothing. The busier it is,
-// the fuller the cabins, and the cheaper a ride.
+// A caller who finds a free slot sends a statement at once, for itself alone. When
+// there is none, callers queue, and the next free slot takes all who wait then, in one
+// batch. Nobody waits for a batch to fill up, and an idle group costs nothing. The
+// busier it is, the larger the batches, and the less a call costs.
 package coalesce
 
 import (
@@ -13,164 +12,175 @@ import (
 	"errors"
 	"runtime"
 	"slices"
-	"sync"
+	"time"
 )
 
 // errGoexit is the error of a batch whose goroutine ended before it was answered.
 var errGoexit = errors.New("the goroutine that ran the batch was ended")
 
-// Group takes questions of type Q to answers of type A. A caller either asks
-// alone, on its own goroutine, or rides in a batch.
+// Call is one caller's part of a batch.
+type Call[K, V any] struct {
+	Key K
+
+	// Value or Err is what the caller gets. Err is set before if the caller has gone: its
+	// key needs no answer.
+	Value V
+	Err   error
+
+	ctx context.Context
+}
+
+// Group answers keys with values. A caller either asks alone, on its own goroutine,
+// or in a batch.
 //
 // The exported fields are set before the first call of Do. The functions may be
-// called from several goroutines at once, at most Slots of them.
-type Group[Q, A any] struct {
-	// Slots is how many calls of Alone and Together may be under way at once.
-	Slots int
-
-	// Limit is how many may ride in one batch.
+// called from several goroutines at once.
+type Group[K, V any] struct {
+	// Limit is how many calls a batch may have.
 	Limit int
 
-	// Alone answers one question.
-	Alone func(ctx context.Context, question Q) (A, error)
+	// Single answers one key.
+	Single func(ctx context.Context, key K) (V, error)
 
-	// Together answers several questions, the i-th in answers[i]. An error is
-	// everybody's, and so is a panic.
-	Together func(ctx context.Context, questions []Q, answers []A) error
+	// Batch answers two calls or more. A panic is everybody's.
+	Batch func(ctx context.Context, calls []Call[K, V])
 
-	mu    sync.Mutex
-	busy  int            // slots in use
-	queue []*batch[Q, A] // who waits, longest first; empty unless all slots are busy
+	slots *Slots
+
+	// slots.mu guards the rest.
+	batches []*batch[K, V] // those that wait, longest first
+	sent    recent
 }
 
-// batch is a ride that several callers share.
-type batch[Q, A any] struct {
-	ctx       context.Context // the first caller's values, a trace say, but not its end
-	questions []Q
-	answers   []A
-	err       error
-	panicked  any           // what Together has panicked with
-	done      chan struct{} // closed once these are set
-
-	// Group.mu guards the rest.
-	waiting int                // callers who have not given up
-	cancel  context.CancelFunc // nil until the batch is under way
+// Share has the group take its slots from those of others. It is called before the
+// first call of Do, once.
+func (g *Group[K, V]) Share(slots *Slots) {
+	g.slots = slots
+	slots.queues = append(slots.queues, g)
 }
 
-// Do answers a question, alone or together with others. It returns as soon as
-// ctx ends, with ctx's error; those who ride along do not notice. What a batch
-// does is cancelled when the last of its callers has gone.
-func (g *Group[Q, A]) Do(ctx context.Context, question Q) (A, error) {
-	g.mu.Lock()
-	if g.busy < g.Slots {
-		g.busy++
-		g.mu.Unlock()
-		defer g.release()
-		return g.Alone(ctx, question)
+// batch is the calls that are answered together.
+type batch[K, V any] struct {
+	ctx      context.Context // the first caller's values, a trace say, but not its end
+	calls    []Call[K, V]
+	panicked any           // what Group.Batch has panicked with
+	done     chan struct{} // closed once the calls are answered
+
+	// Slots.mu guards the rest.
+	waiting int                // callers who have not gone
+	cancel  context.CancelFunc // nil until the batch is sent
+}
+
+// Do answers a key, alone or together with others. It returns as soon as ctx ends,
+// with ctx's error; the others in the batch do not notice. A batch is cancelled when
+// the last of its callers has gone.
+func (g *Group[K, V]) Do(ctx context.Context, key K) (V, error) {
+	g.slots.mu.Lock()
+	if g.empty() {
+		if sent, ok := g.slots.take(g); ok {
+			g.slots.mu.Unlock()
+			return g.single(ctx, key, sent)
+		}
 	}
-	b, seat := g.join(ctx, question)
-	g.mu.Unlock()
+	b, i := g.join(ctx, key)
+	g.slots.arm(g)
+	g.slots.mu.Unlock()
 
 	select {
 	case <-b.done:
 		if b.panicked != nil {
 			panic(b.panicked)
 		}
-		return b.answers[seat], b.err
+		return b.calls[i].Value, b.calls[i].Err
 	case <-ctx.Done():
 		g.leave(b)
-		var none A
+		var none V
 		return none, ctx.Err()
 	}
 }
 
-// join takes a seat in the last batch of the queue. The caller holds mu.
-func (g *Group[Q, A]) join(ctx context.Context, question Q) (b *batch[Q, A], seat int) {
-	if last := len(g.queue) - 1; last >= 0 && len(g.queue[last].questions) < g.Limit {
-		b = g.queue[last]
+// single answers a caller who has found a slot.
+func (g *Group[K, V]) single(ctx context.Context, key K, sent time.Time) (value V, err error) {
+	answered := false
+	defer func() { g.slots.release(g, sent, answered) }()
+	value, err = g.Single(ctx, key)
+	answered = err == nil
+	return value, err
+}
+
+// join adds a call to the last batch of the queue. The caller holds mu.
+func (g *Group[K, V]) join(ctx context.Context, key K) (b *batch[K, V], i int) {
+	if last := len(g.batches) - 1; last >= 0 && len(g.batches[last].calls) < g.Limit {
+		b = g.batches[last]
 	} else {
 		// Batches that everybody has left do not pile up, however long nothing moves.
-		g.queue = slices.DeleteFunc(g.queue, func(b *batch[Q, A]) bool { return b.waiting == 0 })
-		b = &batch[Q, A]{ctx: context.WithoutCancel(ctx), done: make(chan struct{})}
-		g.queue = append(g.queue, b)
+		g.batches = slices.DeleteFunc(g.batches, func(b *batch[K, V]) bool { return b.waiting == 0 })
+		b = &batch[K, V]{ctx: context.WithoutCancel(ctx), done: make(chan struct{})}
+		g.batches = append(g.batches, b)
 	}
-	b.questions = append(b.questions, question)
+	b.calls = append(b.calls, Call[K, V]{Key: key, ctx: ctx})
 	b.waiting++
-	return b, len(b.questions) - 1
+	return b, len(b.calls) - 1
 }
 
 // leave is a caller's way out before the answer has come.
-func (g *Group[Q, A]) leave(b *batch[Q, A]) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (g *Group[K, V]) leave(b *batch[K, V]) {
+	g.slots.mu.Lock()
+	defer g.slots.mu.Unlock()
 	b.waiting--
 	if b.waiting == 0 && b.cancel != nil {
 		b.cancel()
 	}
 }
 
-// release gives back the slot of a caller who asked alone: to those who wait, or
-// else to whoever comes.
-func (g *Group[Q, A]) release() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.queue) == 0 {
-		g.busy--
-	} else {
-		go g.run()
+// empty tells whether nobody waits.
+func (g *Group[K, V]) empty() bool {
+	for len(g.batches) > 0 && g.batches[0].waiting == 0 {
+		g.batches = slices.Delete(g.batches, 0, 1)
 	}
+	return len(g.batches) == 0
 }
 
-// run has a slot, and takes batch after batch until nobody waits. If Together ends its
-// goroutine (runtime.Goexit, which testing's FailNow is), another one takes the slot.
-func (g *Group[Q, A]) run() {
-	done := false
-	defer func() {
-		if !done {
-			go g.run()
-		}
-	}()
-	for {
-		b, ctx := g.next()
-		if b == nil {
-			done = true
-			return
-		}
-		g.ride(ctx, b)
-		// Let those who have their answers ask again before the next batch leaves
-		// without them.
+func (g *Group[K, V]) recent() *recent {
+	return &g.sent
+}
+
+func (g *Group[K, V]) send(sent time.Time) {
+	b := g.batches[0]
+	g.batches = slices.Delete(g.batches, 0, 1)
+	var ctx context.Context
+	ctx, b.cancel = context.WithCancel(b.ctx)
+	go func() {
+		defer func() { g.slots.release(g, sent, b.calls[0].Err == nil) }()
+		g.answer(ctx, b)
+		// Those who have their answers ask again before the next batch is sent without them.
 		runtime.Gosched()
-	}
+	}()
 }
 
-// ride has a batch answered. A panic, in a tracer's hook say, goes to the callers:
+// answer has a batch answered. A panic, in a tracer's hook say, goes to the callers:
 // where each of them runs there may be somebody to recover from it, an HTTP server
 // for one; here there is nobody, and the whole program would end.
-func (g *Group[Q, A]) ride(ctx context.Context, b *batch[Q, A]) {
-	b.answers = make([]A, len(b.questions))
-	b.err = errGoexit // unless Together returns
+func (g *Group[K, V]) answer(ctx context.Context, b *batch[K, V]) {
+	returned := false
 	defer func() {
 		b.panicked = recover()
+		if !returned && b.panicked == nil { // runtime.Goexit, which testing's FailNow is
+			for i := range b.calls {
+				b.calls[i].Err = errGoexit
+			}
+		}
 		b.cancel()
 		close(b.done)
 	}()
-	b.err = g.Together(ctx, b.questions, b.answers)
-}
-
-// next takes the batch that has waited longest out of the queue. With none left
-// it gives the slot back and returns nil.
-func (g *Group[Q, A]) next() (*batch[Q, A], context.Context) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for len(g.queue) > 0 {
-		b := g.queue[0]
-		g.queue = slices.Delete(g.queue, 0, 1)
-		if b.waiting > 0 {
-			var ctx context.Context
-			ctx, b.cancel = context.WithCancel(b.ctx)
-			return b, ctx
-		}
+	for i := range b.calls {
+		b.calls[i].Err = b.calls[i].ctx.Err()
 	}
-	g.busy--
-	return nil, nil
+	if len(b.calls) == 1 {
+		call := &b.calls[0]
+		call.Value, call.Err = g.Single(ctx, call.Key)
+	} else {
+		g.Batch(ctx, b.calls)
+	}
+	returned = true
 }

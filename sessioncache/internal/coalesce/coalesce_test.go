@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,76 +14,82 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 )
 
-// lift is a Group whose questions and answers are numbers, n to 2n, and whose
-// rides take as long as the test wants. The tests run in a bubble of their own
-// time: a ride takes an hour of it.
-type lift struct {
+// server is a Group whose keys and values are numbers, n to 2n, and whose statements
+// take an hour. The tests run in a bubble of their own time.
+type server struct {
 	coalesce.Group[int, int]
 
 	mu      sync.Mutex
-	alone   []int
+	single  []int
 	batches [][]int
-	ends    []error // of the contexts of rides that did not arrive
+	ends    []error // of the contexts of statements that were cancelled
 }
 
 var errBroken = errors.New("broken")
 
 const (
-	ride      = time.Hour
-	broken    = -1 // a question that breaks the ride it is in
-	explosive = -2 // a question that has it panic
+	statement = time.Hour
+	broken    = -1 // a key that breaks its statement
+	explosive = -2 // a key that has it panic
 )
 
-func newLift(slots, limit int) *lift {
-	l := &lift{}
-	l.Slots, l.Limit = slots, limit
-	l.Alone = func(ctx context.Context, n int) (int, error) {
-		l.mu.Lock()
-		l.alone = append(l.alone, n)
-		l.mu.Unlock()
-		if n == broken {
-			panic(errBroken)
+func newServer(slots, limit int) *server {
+	s := &server{}
+	s.Limit = limit
+	s.Single = func(ctx context.Context, n int) (int, error) {
+		s.mu.Lock()
+		s.single = append(s.single, n)
+		s.mu.Unlock()
+		switch n {
+		case broken:
+			return 0, errBroken
+		case explosive:
+			panic("bang")
 		}
-		return 2 * n, l.travel(ctx)
+		return 2 * n, s.run(ctx)
 	}
-	l.Together = func(ctx context.Context, questions, answers []int) error {
-		l.mu.Lock()
-		l.batches = append(l.batches, questions)
-		l.mu.Unlock()
-		err := l.travel(ctx)
-		for i, n := range questions {
-			answers[i] = 2 * n
-			switch n {
+	s.Batch = func(ctx context.Context, calls []coalesce.Call[int, int]) {
+		keys := make([]int, len(calls))
+		for i := range calls {
+			keys[i] = calls[i].Key
+		}
+		s.mu.Lock()
+		s.batches = append(s.batches, keys)
+		s.mu.Unlock()
+		err := s.run(ctx)
+		for i := range calls {
+			calls[i].Value, calls[i].Err = 2*calls[i].Key, err
+			switch calls[i].Key {
 			case broken:
-				err = errBroken
+				calls[i].Err = errBroken
 			case explosive:
 				panic("bang")
 			}
 		}
-		return err
 	}
-	return l
+	s.Share(coalesce.NewSlots(slots))
+	return s
 }
 
-func (l *lift) travel(ctx context.Context) error {
+func (s *server) run(ctx context.Context) error {
 	select {
-	case <-time.After(ride):
+	case <-time.After(statement):
 		return nil
 	case <-ctx.Done():
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		l.ends = append(l.ends, ctx.Err())
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ends = append(s.ends, ctx.Err())
 		return ctx.Err()
 	}
 }
 
 // ask calls Do in the background and waits until it waits.
-func (l *lift) ask(ctx context.Context, n int) *caller {
+func (s *server) ask(ctx context.Context, n int) *caller {
 	c := &caller{done: make(chan struct{})}
 	go func() {
 		defer close(c.done)
 		defer func() { c.panicked = recover() }()
-		c.answer, c.err = l.Do(ctx, n)
+		c.answer, c.err = s.Do(ctx, n)
 		c.after = time.Now()
 	}()
 	synctest.Wait()
@@ -106,56 +113,69 @@ func (c *caller) want(t *testing.T, answer int, err error) {
 	}
 }
 
-func TestAFreeSlotIsTakenAlone(t *testing.T) {
+func TestAFreeSlotIsTakenAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(2, 8)
+		s := newServer(2, 8)
 		start := time.Now()
-		a, b := l.ask(t.Context(), 1), l.ask(t.Context(), 2)
+		a, b := s.ask(t.Context(), 1), s.ask(t.Context(), 2)
 		a.want(t, 2, nil)
 		b.want(t, 4, nil)
-		if len(l.alone) != 2 || len(l.batches) != 0 || time.Since(start) != ride {
-			t.Errorf("%v went alone and %v together, in %v", l.alone, l.batches, time.Since(start))
+		if len(s.single) != 2 || len(s.batches) != 0 || time.Since(start) != statement {
+			t.Errorf("%v single, %v in batches, in %v", s.single, s.batches, time.Since(start))
 		}
 	})
 }
 
-func TestThoseWhoWaitRideTogether(t *testing.T) {
+func TestThoseWhoWaitShareABatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(1, 3)
+		s := newServer(1, 3)
 		start := time.Now()
-		callers := []*caller{l.ask(t.Context(), 0)}
+		callers := []*caller{s.ask(t.Context(), 0)}
 		for n := 1; n <= 5; n++ {
-			callers = append(callers, l.ask(t.Context(), n))
+			callers = append(callers, s.ask(t.Context(), n))
 		}
 		for n, c := range callers {
 			c.want(t, 2*n, nil)
 		}
-		// 0 alone, then 1 2 3 as many as may, then 4 5; first come, first served.
-		if len(l.alone) != 1 || len(l.batches) != 2 || len(l.batches[0]) != 3 || l.batches[0][0] != 1 || len(l.batches[1]) != 2 {
-			t.Errorf("%v went alone and %v together", l.alone, l.batches)
+		// 0 by itself, then 1 2 3 as many as may, then 4 5; first come, first served.
+		if len(s.single) != 1 || len(s.batches) != 2 || len(s.batches[0]) != 3 || s.batches[0][0] != 1 || len(s.batches[1]) != 2 {
+			t.Errorf("%v single, %v in batches", s.single, s.batches)
 		}
-		if time.Since(start) != 3*ride {
+		if time.Since(start) != 3*statement {
 			t.Errorf("it took %v", time.Since(start))
 		}
 		synctest.Wait() // for the slot to be given back
-		l.ask(t.Context(), 6).want(t, 12, nil)
-		if len(l.alone) != 2 {
+		s.ask(t.Context(), 6).want(t, 12, nil)
+		if len(s.single) != 2 {
 			t.Error("the slot was not given back")
 		}
 	})
 }
 
-func TestOneCallersEndIsNobodyElses(t *testing.T) {
+func TestABatchOfOneIsSingle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(1, 8)
-		first := l.ask(t.Context(), 1)
+		s := newServer(1, 8)
+		first, second := s.ask(t.Context(), 1), s.ask(t.Context(), 2)
+		first.want(t, 2, nil)
+		second.want(t, 4, nil)
+		if len(s.single) != 2 || len(s.batches) != 0 {
+			t.Errorf("%v single, %v in batches", s.single, s.batches)
+		}
+	})
+}
+
+func TestACallersEndAffectsOnlyThatCaller(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(1, 8)
+		first := s.ask(t.Context(), 1)
 		leader, leaves := context.WithCancel(t.Context())
-		follower, alsoLeaves := context.WithTimeout(t.Context(), ride+ride/2)
+		follower, alsoLeaves := context.WithTimeout(t.Context(), statement+statement/2)
 		defer alsoLeaves()
-		a, b, c := l.ask(leader, 2), l.ask(follower, 3), l.ask(t.Context(), 4)
+		a, b, c := s.ask(leader, 2), s.ask(follower, 3), s.ask(t.Context(), 4)
 		first.want(t, 2, nil)
 
 		// All three are under way now. The one whose context the batch has its values
@@ -168,12 +188,39 @@ func TestOneCallersEndIsNobodyElses(t *testing.T) {
 			t.Errorf("it took a caller %v to leave", a.after.Sub(now))
 		}
 		b.want(t, 0, context.DeadlineExceeded)
-		if b.after != now.Add(ride/2) {
+		if b.after != now.Add(statement/2) {
 			t.Errorf("a caller left %v after the start; want at its deadline", b.after.Sub(now))
 		}
 		c.want(t, 8, nil)
-		if len(l.ends) != 0 {
-			t.Errorf("the batch was cancelled: %v", l.ends)
+		if len(s.ends) != 0 {
+			t.Errorf("the batch was cancelled: %v", s.ends)
+		}
+	})
+}
+
+// TestWhoHasGoneHasAnErrorOfItsOwn: a batch is told which calls need no answer.
+func TestWhoHasGoneHasAnErrorOfItsOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(1, 8)
+		var errs []error
+		batch := s.Batch
+		s.Batch = func(ctx context.Context, calls []coalesce.Call[int, int]) {
+			for _, call := range calls {
+				errs = append(errs, call.Err)
+			}
+			batch(ctx, calls)
+		}
+		first := s.ask(t.Context(), 1)
+		ctx, leave := context.WithCancel(t.Context())
+		gone, other, another := s.ask(ctx, 2), s.ask(t.Context(), 3), s.ask(t.Context(), 4)
+		leave()
+		gone.want(t, 0, context.Canceled)
+		first.want(t, 2, nil)
+		other.want(t, 6, nil)
+		another.want(t, 8, nil)
+		if want := []error{context.Canceled, nil, nil}; !slices.Equal(errs, want) {
+			t.Errorf("the batch has %v; want %v", errs, want)
 		}
 	})
 }
@@ -181,56 +228,56 @@ func TestOneCallersEndIsNobodyElses(t *testing.T) {
 func TestABatchThatAllHaveLeftIsCancelled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(1, 8)
-		first := l.ask(t.Context(), 1)
+		s := newServer(1, 8)
+		first := s.ask(t.Context(), 1)
 		ctx, leave := context.WithCancel(t.Context())
-		a, b := l.ask(ctx, 2), l.ask(ctx, 3)
+		a, b := s.ask(ctx, 2), s.ask(ctx, 3)
 		first.want(t, 2, nil)
 		synctest.Wait()
 		leave()
 		a.want(t, 0, context.Canceled)
 		b.want(t, 0, context.Canceled)
 		synctest.Wait()
-		if len(l.ends) != 1 {
-			t.Errorf("the batch that nobody waits for ended with %v; want it cancelled", l.ends)
+		if len(s.ends) != 1 {
+			t.Errorf("the batch that nobody waits for ended with %v; want it cancelled", s.ends)
 		}
 		start := time.Now()
-		l.ask(t.Context(), 4).want(t, 8, nil)
-		if time.Since(start) != ride {
-			t.Errorf("the slot came back after %v", time.Since(start)-ride)
+		s.ask(t.Context(), 4).want(t, 8, nil)
+		if time.Since(start) != statement {
+			t.Errorf("the slot came back after %v", time.Since(start)-statement)
 		}
 	})
 }
 
-func TestThoseWhoLeftTheQueueDoNotRide(t *testing.T) {
+func TestThoseWhoLeftTheQueueAreNotAnswered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(1, 2)
-		first := l.ask(t.Context(), 0)
+		s := newServer(1, 2)
+		first := s.ask(t.Context(), 0)
 		ctx, leave := context.WithCancel(t.Context())
-		for n := 1; n <= 100; n++ { // the lift is stuck, and everybody gives up
-			l.ask(ctx, n)
+		for n := 1; n <= 100; n++ { // the server is stuck, and everybody gives up
+			s.ask(ctx, n)
 		}
 		leave()
-		last := l.ask(t.Context(), 101)
+		last := s.ask(t.Context(), 101)
 		first.want(t, 0, nil)
 		last.want(t, 202, nil)
-		if len(l.batches) != 1 {
-			t.Errorf("%d batches went for callers who had left", len(l.batches)-1)
+		if len(s.batches) != 0 || len(s.single) != 2 {
+			t.Errorf("%v single, %v in batches, for callers who had left", s.single, s.batches)
 		}
 	})
 }
 
-func TestAnErrorIsItsBatchsOnly(t *testing.T) {
+func TestAnErrorIsItsCallersOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(1, 2)
-		first := l.ask(t.Context(), 1)
-		a, b := l.ask(t.Context(), broken), l.ask(t.Context(), 2)
-		c, d := l.ask(t.Context(), 3), l.ask(t.Context(), 4)
+		s := newServer(1, 2)
+		first := s.ask(t.Context(), 1)
+		a, b := s.ask(t.Context(), broken), s.ask(t.Context(), 2)
+		c, d := s.ask(t.Context(), 3), s.ask(t.Context(), 4)
 		first.want(t, 2, nil)
 		a.want(t, -2, errBroken)
-		b.want(t, 4, errBroken)
+		b.want(t, 4, nil)
 		c.want(t, 6, nil)
 		d.want(t, 8, nil)
 	})
@@ -239,18 +286,18 @@ func TestAnErrorIsItsBatchsOnly(t *testing.T) {
 func TestAPanicGivesTheSlotBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(1, 2)
+		s := newServer(1, 2)
 		func() {
 			defer func() {
 				if recover() == nil {
 					t.Error("the panic did not reach its caller")
 				}
 			}()
-			_, _ = l.Do(t.Context(), broken)
+			_, _ = s.Do(t.Context(), explosive)
 		}()
-		l.ask(t.Context(), 1).want(t, 2, nil)
-		if len(l.alone) != 2 {
-			t.Errorf("%v went alone", l.alone)
+		s.ask(t.Context(), 1).want(t, 2, nil)
+		if len(s.single) != 2 {
+			t.Errorf("%v single", s.single)
 		}
 	})
 }
@@ -258,12 +305,12 @@ func TestAPanicGivesTheSlotBack(t *testing.T) {
 func TestAPanicIsEverybodysInItsBatch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(1, 2)
-		first := l.ask(t.Context(), 1)
-		together := []*caller{l.ask(t.Context(), explosive), l.ask(t.Context(), 2)}
-		next := l.ask(t.Context(), 3)
+		s := newServer(1, 2)
+		first := s.ask(t.Context(), 1)
+		batch := []*caller{s.ask(t.Context(), explosive), s.ask(t.Context(), 2)}
+		next := s.ask(t.Context(), 3)
 		first.want(t, 2, nil)
-		for _, c := range together {
+		for _, c := range batch {
 			<-c.done
 			if c.panicked != "bang" {
 				t.Errorf("got %d, %v, panic %v; want a panic", c.answer, c.err, c.panicked)
@@ -278,18 +325,18 @@ func TestAPanicIsEverybodysInItsBatch(t *testing.T) {
 func TestNobodyStarves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLift(2, 4)
+		s := newServer(2, 4)
 		const callers, rounds = 32, 20
 		var all sync.WaitGroup
 		for n := range callers {
 			all.Go(func() {
 				for range rounds {
 					start := time.Now()
-					if answer, err := l.Do(t.Context(), n); err != nil || answer != 2*n {
+					if answer, err := s.Do(t.Context(), n); err != nil || answer != 2*n {
 						t.Errorf("%d, %v", answer, err)
 					}
-					// 32 callers in 2 cabins of 4: the whole queue is served in 4 rides.
-					if waited := time.Since(start); waited > (callers/8+1)*ride {
+					// 32 callers in 2 slots of 4: the whole queue is served in 4 batches of each.
+					if waited := time.Since(start); waited > (callers/8+1)*statement {
 						t.Errorf("a caller waited %v", waited)
 					}
 				}
@@ -303,16 +350,7 @@ func TestNobodyStarves(t *testing.T) {
 // The bubble of the other tests would fail with them, too.
 func TestNothingStaysWhenIdle(t *testing.T) {
 	before := runtime.NumGoroutine()
-	var group coalesce.Group[int, int]
-	group.Slots, group.Limit = 2, 8
-	var together atomic.Int64
-	group.Alone = func(_ context.Context, n int) (int, error) { runtime.Gosched(); return n, nil }
-	group.Together = func(_ context.Context, questions, answers []int) error {
-		together.Add(int64(len(questions)))
-		runtime.Gosched()
-		copy(answers, questions)
-		return nil
-	}
+	group, batched := newEcho(2, 8)
 	var all sync.WaitGroup
 	for caller := range 64 {
 		all.Go(func() {
@@ -325,8 +363,8 @@ func TestNothingStaysWhenIdle(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if together.Load() == 0 {
-		t.Error("nobody rode together")
+	if batched.Load() == 0 {
+		t.Error("nobody shared a batch")
 	}
 	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before; runtime.Gosched() {
 		if time.Now().After(deadline) {
@@ -335,23 +373,37 @@ func TestNothingStaysWhenIdle(t *testing.T) {
 	}
 }
 
-// BenchmarkAlone is what the group costs a caller who finds a free slot.
-func BenchmarkAlone(b *testing.B) {
-	var group coalesce.Group[int, int]
-	group.Slots, group.Limit = 1, 64
-	group.Alone = func(_ context.Context, n int) (int, error) { return n, nil }
+// newEcho is a Group that answers a key with itself at once, and the number of calls in
+// batches.
+func newEcho(slots, limit int) (group *coalesce.Group[int, int], batched *atomic.Int64) {
+	batched = new(atomic.Int64)
+	group = &coalesce.Group[int, int]{
+		Limit:  limit,
+		Single: func(_ context.Context, n int) (int, error) { runtime.Gosched(); return n, nil },
+		Batch: func(_ context.Context, calls []coalesce.Call[int, int]) {
+			batched.Add(int64(len(calls)))
+			runtime.Gosched()
+			for i := range calls {
+				calls[i].Value = calls[i].Key
+			}
+		},
+	}
+	group.Share(coalesce.NewSlots(slots))
+	return group, batched
+}
+
+// BenchmarkSingle is what the group costs a caller who finds a free slot.
+func BenchmarkSingle(b *testing.B) {
+	group, _ := newEcho(1, 64)
 	b.ReportAllocs()
 	for b.Loop() {
 		_, _ = group.Do(b.Context(), 1)
 	}
 }
 
-// BenchmarkTogether is what it costs a caller of many.
-func BenchmarkTogether(b *testing.B) {
-	var group coalesce.Group[int, int]
-	group.Slots, group.Limit = 1, 64
-	group.Alone = func(_ context.Context, n int) (int, error) { runtime.Gosched(); return n, nil }
-	group.Together = func(context.Context, []int, []int) error { return nil }
+// BenchmarkBatch is what it costs a caller of many.
+func BenchmarkBatch(b *testing.B) {
+	group, _ := newEcho(1, 64)
 	b.ReportAllocs()
 	b.SetParallelism(64)
 	b.RunParallel(func(pb *testing.PB) {
@@ -366,32 +418,25 @@ func BenchmarkTogether(b *testing.B) {
 func TestGoexitKeepsTheSlot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		exits := 0
-		g := &coalesce.Group[int, int]{
-			Slots: 1, Limit: 4,
-			Alone: func(_ context.Context, question int) (int, error) {
-				time.Sleep(time.Hour)
-				return question, nil
-			},
-			Together: func(_ context.Context, questions, answers []int) error {
-				if exits++; exits <= 2 {
-					runtime.Goexit()
-				}
-				copy(answers, questions)
-				return nil
-			},
+		s := newServer(1, 4)
+		batch, exits := s.Batch, 0
+		s.Batch = func(ctx context.Context, calls []coalesce.Call[int, int]) {
+			if exits++; exits <= 2 {
+				runtime.Goexit()
+			}
+			batch(ctx, calls)
 		}
 		failed := 0
 		var mu sync.Mutex
 		var all sync.WaitGroup
 		for i := range 13 {
 			all.Go(func() {
-				answer, err := g.Do(t.Context(), i)
+				answer, err := s.Do(t.Context(), i)
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
 					failed++
-				} else if answer != i {
+				} else if answer != 2*i {
 					t.Errorf("Do(%d) = %d", i, answer)
 				}
 			})
@@ -400,7 +445,7 @@ func TestGoexitKeepsTheSlot(t *testing.T) {
 		if failed != 8 {
 			t.Errorf("%d callers failed; want those of two batches of 4", failed)
 		}
-		if answer, err := g.Do(t.Context(), 1); answer != 1 || err != nil {
+		if answer, err := s.Do(t.Context(), 1); answer != 2 || err != nil {
 			t.Errorf("Do after that = %d, %v", answer, err)
 		}
 	})
