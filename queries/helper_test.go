@@ -126,10 +126,10 @@ func issue(t *testing.T, q *db.Queries, dict string, anonymous ...bool) sid.ID {
 // microseconds since 1970.
 type session struct {
 	db.GetSessionRow
-	Created, Expires, Deadline, Now, Idle, Authenticated, Renewed int64
-	Secret, Superseded                                            string // in hex
-	TTL, SupersededAge                                            int64
-	Extend                                                        bool
+	Created, Expires, Deadline, Now, Idle, Authenticated, Renewed, ServerStart int64
+	Secret, Superseded                                                         string // in hex
+	TTL, SupersededAge                                                         int64
+	Extend                                                                     bool
 }
 
 func read(t *testing.T, row db.GetSessionRow) session {
@@ -154,7 +154,7 @@ func read(t *testing.T, row db.GetSessionRow) session {
 	s := session{
 		GetSessionRow: row,
 		Created:       next(zero), Expires: next(zero), Deadline: next(zero), Now: next(zero), Idle: next(0),
-		Authenticated: optional(zero), Renewed: optional(zero),
+		Authenticated: optional(zero), Renewed: optional(zero), ServerStart: optional(zero),
 	}
 	if metadata != "" {
 		s.Secret, s.Superseded = metadata[:64], metadata[64:]

@@ -225,6 +225,7 @@ func TestResultsHaveNoStyle(t *testing.T) {
 	t.Parallel()
 	plain := map[reflect.Type]bool{
 		reflect.TypeFor[bool](): true, reflect.TypeFor[int64](): true, reflect.TypeFor[string](): true, reflect.TypeFor[sid.ID](): true,
+		reflect.TypeFor[[]int64](): true, reflect.TypeFor[sid.IDs](): true,
 	}
 	queries := reflect.TypeFor[*db.Queries]()
 	for method := range queries.Methods() {

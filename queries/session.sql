@@ -37,10 +37,10 @@ WHERE session_cache.sessionid = @sessionid
 -- too. Whoever asked for it compares the secret and looks whether it has expired. The
 -- user's id is empty for a plain session. Metadata is in hex, so that it comes as it is
 -- whatever the server's bytea_output is:
---   7 × 8 bytes, each a big-endian integer: start, end, deadline and the time of this
+--   8 × 8 bytes, each a big-endian integer: start, end, deadline and the time of this
 --   statement, in microseconds since 2000-01-01 UTC; the idle timeout in microseconds,
 --   0 without one; when the user last proved who they are and when the token was last
---   renewed, 0 where there is none;
+--   renewed, 0 where there is none; when the server was started, 0 on a standby;
 --   32 bytes, the digest of the secret, not for a plain session;
 --   32 bytes, the digest before the last renewal, only if there was one.
 -- (In one column: a session that is looked up costs the server and the client a fifth
@@ -57,6 +57,7 @@ SELECT
         || int8send(coalesce(session_idle, 0))
         || coalesce(timestamptz_send(authenticatedutc), int8send(0))
         || coalesce(timestamptz_send(supersededutc), int8send(0))
+        || CASE WHEN pg_is_in_recovery() THEN int8send(0) ELSE timestamptz_send(pg_postmaster_start_time()) END
         || coalesce(secret, '')
         || coalesce(superseded, ''),
         'hex'
@@ -83,6 +84,7 @@ SELECT
         || int8send(coalesce(session_idle, 0))
         || coalesce(timestamptz_send(authenticatedutc), int8send(0))
         || coalesce(timestamptz_send(supersededutc), int8send(0))
+        || CASE WHEN pg_is_in_recovery() THEN int8send(0) ELSE timestamptz_send(pg_postmaster_start_time()) END
         || coalesce(secret, '')
         || coalesce(superseded, ''),
         'hex'

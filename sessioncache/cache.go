@@ -48,6 +48,10 @@ type Cache[T any] struct {
 	// Otherwise both are nil.
 	gets *coalesce.Group[sid.ID, *row]
 	sets *coalesce.Group[insertion, bool]
+
+	near *near[T] // nil without a near cache
+
+	changed *atomic.Bool // in Tx: a session has been changed; otherwise nil
 }
 
 // New returns a Cache on database, which must have been migrated (see package
@@ -59,7 +63,10 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 	if database == nil {
 		panic("sessioncache: New: the database is nil")
 	}
-	return newCache[T](database, newConfig(options), &shared{})
+	c := newCache[T](database, newConfig(options), &shared{})
+	c.near = newNear(c)
+	c.askForUse()
+	return c
 }
 
 // shared is state shared with the copies that WithTx makes.
@@ -67,6 +74,10 @@ type shared struct {
 	metrics    metrics
 	noRowLocks atomic.Bool // the server refuses to lock rows in a query
 	purging    sync.Mutex  // held by the janitor that purges
+	use        use         // of near caches, on any server
+
+	// Lookups that memory had, under another secret: they count as what the database said.
+	rejected atomic.Uint64
 }
 
 func newCache[T any](database DB, config config, shared *shared) *Cache[T] {

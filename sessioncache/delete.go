@@ -13,7 +13,7 @@ import (
 func (c *Cache[T]) Delete(ctx context.Context, id string) error {
 	err := c.deletePlain(ctx, id)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
-	return err
+	return c.propagate(ctx, err)
 }
 
 func (c *Cache[T]) deletePlain(ctx context.Context, id string) error {

@@ -62,6 +62,11 @@ var ErrIsolation = errors.New("the transaction's isolation level is not read com
 // ended this way may have happened or not.
 var ErrUnavailable = errors.New("session database unavailable")
 
+// ErrNotAwaited is returned by every call that changes sessions, and by AwaitNearCaches,
+// when its context ends while it waits for near caches. The change has happened, but
+// others may still see what was before it, for [NearCacheStaleness] at most.
+var ErrNotAwaited = errors.New("the change has happened, but near caches may not have seen it yet")
+
 var (
 	errNotText  = errors.New("the user id is not text in UTF-8, or has a NUL in it")
 	errNoUserID = fmt.Errorf("%w: it has no user_id", ErrInvalidUser)

@@ -13,7 +13,7 @@ import (
 
 // Kinds are all errors that a call may return.
 var Kinds = []error{
-	ErrMalformedID, ErrConflict, ErrInvalidUser, ErrUnreadableSession, ErrSuperseded, ErrUserChanged, ErrIsolation, ErrUnavailable,
+	ErrMalformedID, ErrConflict, ErrInvalidUser, ErrUnreadableSession, ErrSuperseded, ErrUserChanged, ErrIsolation, ErrNotAwaited, ErrUnavailable,
 }
 
 // FuzzInterpret gives the one function between the driver and the callers whatever

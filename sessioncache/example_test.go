@@ -432,3 +432,61 @@ func ExampleCache_Lifetime() {
 	fmt.Println(cache.Lifetime())
 	// Output: 12h0m0s
 }
+
+func ExampleWithNearCache() {
+	cache := sessioncache.New[Account](pool, sessioncache.WithNearCache(100_000))
+	token, err := cache.Issue(ctx, Account{ID: "u5", Name: "Ed"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 3 { // the first asks the database; later ones need not
+		session, ok, err := cache.Authenticate(ctx, token)
+		fmt.Println(session.User.Name, ok, err)
+	}
+	fmt.Println(cache.Revoke(ctx, token)) // returns when no server lets the token in any more
+	_, ok, err := cache.Authenticate(ctx, token)
+	fmt.Println(ok, err)
+	// Output:
+	// Ed true <nil>
+	// Ed true <nil>
+	// Ed true <nil>
+	// <nil>
+	// false <nil>
+}
+
+func ExampleCache_AwaitNearCaches() {
+	cache := sessioncache.New[Account](pool)
+	if _, err := pool.Exec(ctx, "DELETE FROM session_cache WHERE user_id = $1", "u6"); err != nil { // raw SQL
+		log.Fatal(err)
+	}
+	fmt.Println(cache.AwaitNearCaches(ctx)) // from here on no server shows those sessions
+	// Output: <nil>
+}
+
+func ExampleCache_Ended() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u5", Name: "Ed"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	go func() { _ = cache.Revoke(ctx, token) }() // somebody logs out, on any server
+	fmt.Println(cache.Ended(ctx, token.Handle()))
+	// Output: <nil>
+}
+
+func ExampleCache_Changed() {
+	cache := sessioncache.New[Account](pool, sessioncache.WithNearCache(100_000))
+	token, err := cache.Issue(ctx, Account{ID: "u5", Name: "Ed"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	changed, stop, _ := cache.Changed(token.Handle())
+	fmt.Println(cache.Revoke(ctx, token))
+	<-changed
+	stop()
+	_, ok, err := cache.Session(ctx, token.Handle()) // look again
+	fmt.Println(ok, err)
+	// Output:
+	// <nil>
+	// false <nil>
+}

@@ -13,32 +13,57 @@ import (
 // session, whose user T does not decode; with any other error nothing is known about
 // the session. Where the session has an idle timeout, Get extends it.
 func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err error) {
+	const op = "get"
+	sessionID, err := parseID(op, id)
+	if err != nil {
+		c.shared.metrics.failed(err)
+		return user, false, err
+	}
+	if c.near != nil {
+		if user, ok = c.getNear(ctx, sessionID); ok {
+			return user, true, nil
+		}
+	}
 	start := monotonicNow()
-	user, ok, err = c.get(ctx, id)
+	user, ok, err = c.get(ctx, op, sessionID)
 	c.shared.metrics.get(start, ok, err)
 	return user, ok, err
 }
 
-func (c *Cache[T]) get(ctx context.Context, id string) (user T, ok bool, err error) {
-	const op = "get"
-	sessionID, err := parseID(op, id)
-	if err != nil {
-		return user, false, err
+// getNear finds a plain session in memory.
+func (c *Cache[T]) getNear(ctx context.Context, id sid.ID) (user T, ok bool) {
+	k, _ := c.near.recall(ctx, id)
+	switch {
+	case k == nil:
+		return user, false
+	case !k.row.isPlain():
+		c.shared.rejected.Add(1)
+		return user, false
 	}
+	return c.near.clone(k.user), true
+}
+
+func (c *Cache[T]) get(ctx context.Context, op string, sessionID sid.ID) (user T, ok bool, err error) {
 	r, err := c.lookUp(ctx, sessionID)
 	if err != nil {
 		return user, false, interpret(op, err)
 	}
-	if !r.isLivePlain() {
+	if !isLivePlain(r) {
 		return user, false, nil
 	}
 	if user, err = c.decode(op, r.userDict); err != nil {
 		return user, false, err
 	}
+	c.near.keep(r, user)
 	if r.extend() {
 		c.extend(ctx, key{id: sessionID})
 	}
 	return user, true, nil
+}
+
+// isLivePlain tells whether an id alone opens the session.
+func isLivePlain(r *row) bool {
+	return r != nil && r.isPlain() && r.ttl() >= 0
 }
 
 // GetAll returns the users of those plain sessions that are live, each under its id
@@ -60,7 +85,7 @@ func (c *Cache[T]) GetAll(ctx context.Context, ids ...string) (users map[string]
 	users = make(map[string]T)
 	var unreadable error
 	for i, r := range rows {
-		if !r.isLivePlain() {
+		if !isLivePlain(r) {
 			continue
 		}
 		user, err := c.decode(op, r.userDict)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
@@ -21,14 +22,15 @@ func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (*row, error) {
 }
 
 func (c *Cache[T]) lookUpSingle(ctx context.Context, id sid.ID) (*row, error) {
+	ticket := c.ticket()
 	stored, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (db.GetSessionRow, error) {
 		return queries.GetSession(ctx, db.GetSessionParams{SessionID: id, Audience: c.config.audience})
 	})
 	if ok, err := found(err); !ok {
 		return nil, err
 	}
-	r := &row{}
-	return r, r.read(stored)
+	r, err := newRow(stored, ticket)
+	return &r, err
 }
 
 // lookUpBatch finds the sessions of several callers.
@@ -56,13 +58,14 @@ func (c *Cache[T]) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err
 			distinct = append(distinct, ids[i])
 		}
 	}
+	ticket := c.ticket()
 	result, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) ([]db.GetSessionsRow, error) {
 		return queries.GetSessions(ctx, db.GetSessionsParams{SessionIDs: distinct, Audience: c.config.audience})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return scatter(ids, order, result)
+	return scatter(ids, order, result, ticket)
 }
 
 // ascending lists the indexes of ids in ascending order of these; of equal ones, the
@@ -79,7 +82,7 @@ func ascending(ids sid.IDs) []int {
 // scatter gives to each id its row, or nil. Both order and the result are in
 // ascending order of ids. Where some share a row, each gets a dict of its own: a T of
 // RawMessage is the dict itself.
-func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow) (rows []*row, err error) {
+func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow, ticket nearcache.Ticket) (rows []*row, err error) {
 	rows = make([]*row, len(ids))
 	all := make([]row, len(ids))
 	for at, i := range order {
@@ -89,10 +92,10 @@ func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow) (rows []*row,
 		if len(result) == 0 || result[0].SessionID != ids[i] {
 			continue
 		}
-		rows[i] = &all[i]
-		if err := rows[i].read(db.GetSessionRow(result[0])); err != nil {
+		if all[i], err = newRow(db.GetSessionRow(result[0]), ticket); err != nil {
 			return nil, err
 		}
+		rows[i] = &all[i]
 		if at > 0 && ids[order[at-1]] == ids[i] {
 			rows[i].userDict = bytes.Clone(rows[i].userDict)
 		}

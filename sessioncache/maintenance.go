@@ -53,5 +53,5 @@ func (c *Cache[T]) DeleteAll(ctx context.Context) (n int64, err error) {
 		return 0, interpret("delete all sessions", err)
 	}
 	c.logCount(ctx, "all sessions deleted", n)
-	return n, nil
+	return n, c.propagate(ctx, nil)
 }

@@ -25,7 +25,23 @@ type Metrics struct {
 	// tokens are counted above.)
 	Malformed, InvalidUser, Unreadable, Unavailable uint64
 
-	GetLatency, SetLatency Histogram // of the calls in Gets and Sets
+	GetLatency, SetLatency Histogram // of the Gets that the database answered, and of the Sets
+
+	NearCache NearCacheMetrics
+}
+
+// NearCacheMetrics counts what a near cache ([WithNearCache]) has done.
+type NearCacheMetrics struct {
+	Hits    uint64 // lookups answered from memory, which are among Gets and Hits
+	Misses  uint64 // lookups that memory had no answer to
+	Waits   uint64 // lookups, among these, that waited for a poll
+	Entries int    // sessions in memory now
+
+	Polls, FailedPolls uint64 // of the change feed
+
+	// Polls that emptied memory: because anything may have changed, and because the
+	// server, its tables or the near caches' registration were not the same as before.
+	Resets, Restarts uint64
 }
 
 // Histogram counts calls by how long they took.
@@ -65,6 +81,14 @@ func (c *Cache[T]) Metrics() Metrics {
 		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unreadable: m.unreadable.Load(), Unavailable: m.unavailable.Load(),
 		GetLatency: m.getLatency.load(), SetLatency: m.setLatency.load(),
 	}
+	if c.near != nil {
+		near := c.near.memory.Stats()
+		metrics.NearCache = NearCacheMetrics{
+			Hits: near.Hits - c.shared.rejected.Load(), Misses: near.Misses, Waits: near.Waits, Entries: near.Entries,
+			Polls: near.Polls, FailedPolls: near.FailedPolls, Resets: near.Resets, Restarts: near.Restarts,
+		}
+	}
+	metrics.Hits += metrics.NearCache.Hits
 	metrics.Gets = metrics.Hits + metrics.Misses
 	return metrics
 }

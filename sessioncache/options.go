@@ -25,6 +25,9 @@ type config struct {
 	logger     *slog.Logger
 	marshal    func(v any) ([]byte, error)
 	unmarshal  func(data []byte, v any) error
+
+	nearEntries int // 0: no near cache
+	clone       any // a func(T) T, or nil
 }
 
 func newConfig(options []Option) config {

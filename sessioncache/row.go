@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"time"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
@@ -20,18 +22,19 @@ type row struct {
 	// Microseconds since 1970, by the database's clock; now is when it answered.
 	created, expires, deadline, now int64
 	authenticated, renewed          int64 // zero: never
+	server                          int64 // when it was started; zero: it is a standby
 
 	idle int64 // microseconds; zero: no idle timeout
 
-	// The digests of the token's secret, and of the one before; nil: there is none.
-	secret, superseded []byte
+	digests     [2 * digestSize]byte
+	digestsSize int
 
-	digests [2 * digestSize]byte // holds them
+	ticket nearcache.Ticket // from before the lookup was sent
 }
 
 const (
 	digestSize = 32
-	timesSize  = 7 * 8 // of the integers at the head of the metadata
+	timesSize  = 8 * 8 // of the integers at the head of the metadata
 
 	// postgresEpoch is 2000-01-01, which PostgreSQL counts from, in microseconds since
 	// 1970.
@@ -40,15 +43,15 @@ const (
 
 var errMetadata = errors.New("the metadata of a session is of another version")
 
-// read reads what GetSession returns; see there for the layout of the metadata.
-func (r *row) read(stored db.GetSessionRow) error {
+// newRow reads what GetSession returns; see there for the layout of the metadata.
+func newRow(stored db.GetSessionRow, ticket nearcache.Ticket) (row, error) {
 	var buffer [timesSize + 2*digestSize]byte
 	if len(stored.Metadata) > hex.EncodedLen(len(buffer)) {
-		return errMetadata
+		return row{}, errMetadata
 	}
 	n, err := hex.Decode(buffer[:], []byte(stored.Metadata))
 	if err != nil || n < timesSize || (n-timesSize)%digestSize != 0 {
-		return errMetadata
+		return row{}, errMetadata
 	}
 	number := func(i int) int64 { return int64(binary.BigEndian.Uint64(buffer[8*i:])) }
 	instant := func(i int) int64 { return number(i) + postgresEpoch }
@@ -58,20 +61,29 @@ func (r *row) read(stored db.GetSessionRow) error {
 		}
 		return instant(i)
 	}
-	*r = row{
+	r := row{
 		id: stored.SessionID, userDict: stored.UserDict, userID: stored.UserID,
-		created: instant(0), expires: instant(1), deadline: instant(2), now: instant(3),
-		idle:          number(4),
-		authenticated: optional(5), renewed: optional(6),
+		created: instant(0), expires: instant(1), deadline: instant(2), now: instant(3), idle: number(4),
+		authenticated: optional(5), renewed: optional(6), server: optional(7),
+		digestsSize: n - timesSize, ticket: ticket,
 	}
 	copy(r.digests[:], buffer[timesSize:n])
-	if n > timesSize {
-		r.secret = r.digests[:digestSize]
-	}
-	if n > timesSize+digestSize {
-		r.superseded = r.digests[digestSize:]
-	}
-	return nil
+	return r, nil
+}
+
+// secret is the digest of the token's secret, and empty for a plain session.
+func (r *row) secret() []byte {
+	return r.digests[:min(digestSize, r.digestsSize)]
+}
+
+// superseded is the digest before the last renewal, and empty if there was none.
+func (r *row) superseded() []byte {
+	return r.digests[min(digestSize, r.digestsSize):r.digestsSize]
+}
+
+// isPlain tells whether the session has no token: its id alone opens it.
+func (r *row) isPlain() bool {
+	return r.digestsSize == 0
 }
 
 // ttl is how long the session lives from when the database answered, in microseconds;
@@ -80,13 +92,24 @@ func (r *row) ttl() int64 {
 	return r.expires - r.now
 }
 
-// isLivePlain tells whether an id alone opens the session.
-func (r *row) isLivePlain() bool {
-	return r != nil && r.secret == nil && r.ttl() >= 0
+// extendIn is how long it takes, in microseconds, until a use extends the session: until
+// less than three quarters of the idle timeout are left. ok is false where no use does.
+func (r *row) extendIn() (micros int64, ok bool) {
+	return r.ttl() - (r.idle - r.idle/4), r.idle > 0 && r.expires < r.deadline
 }
 
-// extend tells whether it is time for ExtendSession: less than three quarters of the
-// idle timeout are left, and the deadline is not what ends the session.
+// extend tells whether it is time for ExtendSession.
 func (r *row) extend() bool {
-	return r.expires < r.deadline && r.ttl() < r.idle-r.idle/4
+	in, ok := r.extendIn()
+	return ok && in < 0
+}
+
+// keepFor is how long the row may be kept in memory: as long as it lives, and no use
+// writes.
+func (r *row) keepFor() time.Duration {
+	micros := r.ttl()
+	if in, ok := r.extendIn(); ok {
+		micros = min(micros, in)
+	}
+	return duration(micros)
 }

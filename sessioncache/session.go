@@ -89,7 +89,7 @@ func (c *Cache[T]) Session(ctx context.Context, handle sid.Handle) (session Sess
 	if err != nil {
 		return session, false, interpret(op, err)
 	}
-	if r == nil || r.secret == nil { // a plain session has no handle: its id is its key
+	if r == nil || r.isPlain() { // a plain session has no handle: its id is its key
 		return session, false, nil
 	}
 	session = describe[T](r, StateLive)
@@ -117,5 +117,5 @@ func (c *Cache[T]) DeleteSession(ctx context.Context, handle sid.Handle) (was bo
 		return false, err
 	}
 	logSession(ctx, c.config.logger, slog.LevelDebug, "session deleted", handle)
-	return rows > 0, nil
+	return rows > 0, c.propagate(ctx, nil)
 }

@@ -29,7 +29,10 @@ func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
 	start := monotonicNow()
 	err := c.set(ctx, id, user)
 	c.shared.metrics.set(start, err)
-	return err
+	if err != nil { // a conflict ends a session
+		return c.propagate(ctx, err)
+	}
+	return nil
 }
 
 func (c *Cache[T]) set(ctx context.Context, id string, user T) error {

@@ -59,6 +59,9 @@ func (c *Cache[T]) issueToken(ctx context.Context, user T, options []SessionOpti
 		return sid.Token{}, err
 	}
 	logSession(ctx, c.config.logger, slog.LevelDebug, "session issued", token.Handle())
+	if session.limit > 0 { // others may have ended
+		return token, c.propagate(ctx, nil)
+	}
 	return token, nil
 }
 
@@ -119,37 +122,61 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 // When ok is false, session is filled all the same, without its User, if the token is
 // or was the session's. Its State says why. It is zero for any other token.
 func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
+	const op = "authenticate"
+	if err := checkToken(op, token); err != nil {
+		c.shared.metrics.failed(err)
+		return session, false, err
+	}
+	digest := token.Digest(c.config.tokenScope) // which stays on the stack, unlike a key
+	if c.near != nil {
+		if session, ok = c.authenticateNear(ctx, sid.ID(token.Handle()), digest[:]); ok {
+			return session, true, nil
+		}
+	}
 	start := monotonicNow()
-	session, ok, err = c.authenticate(ctx, token)
+	session, ok, err = c.authenticate(ctx, op, sid.ID(token.Handle()), digest[:])
 	c.shared.metrics.get(start, ok, err)
 	return session, ok, err
 }
 
-func (c *Cache[T]) authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
-	const op = "authenticate"
-	if err := checkToken(op, token); err != nil {
-		return session, false, err
+// authenticateNear finds a session in memory. If its secret is another one, the database
+// decides: the token may be newer than memory.
+func (c *Cache[T]) authenticateNear(ctx context.Context, id sid.ID, digest []byte) (session Session[T], ok bool) {
+	k, age := c.near.recall(ctx, id)
+	switch {
+	case k == nil:
+		return session, false
+	case judge(&k.row, digest) != isLive:
+		c.shared.rejected.Add(1)
+		return session, false
 	}
-	digest := token.Digest(c.config.tokenScope) // which stays on the stack, unlike a key
-	r, err := c.lookUp(ctx, sid.ID(token.Handle()))
+	session = describe[T](&k.row, StateLive)
+	session.TTL -= age
+	session.User = c.near.clone(k.user)
+	return session, true
+}
+
+func (c *Cache[T]) authenticate(ctx context.Context, op string, id sid.ID, digest []byte) (session Session[T], ok bool, err error) {
+	r, err := c.lookUp(ctx, id)
 	if err != nil {
 		return session, false, interpret(op, err)
 	}
-	switch judge(r, digest[:]) {
+	switch judge(r, digest) {
 	case isUnknown:
 		return session, false, nil
 	case isExpired:
 		return describe[T](r, StateExpired), false, nil
 	case isInFlight, isKept:
-		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, key{r.id, bytes.Clone(digest[:])}, r)
+		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, key{r.id, bytes.Clone(digest)}, r)
 	}
 	session = describe[T](r, StateLive)
 	if session.User, err = c.decode(op, r.userDict); err != nil {
 		session.State = StateUnreadable
 		return session, false, err
 	}
+	c.near.keep(r, session.User)
 	if r.extend() {
-		c.extend(ctx, key{r.id, bytes.Clone(digest[:])})
+		c.extend(ctx, key{r.id, bytes.Clone(digest)})
 	}
 	return session, true, nil
 }
@@ -171,8 +198,8 @@ func judge(r *row, secret []byte) verdict {
 	if r == nil {
 		return isUnknown
 	}
-	current := subtle.ConstantTimeCompare(secret, r.secret) == 1
-	superseded := subtle.ConstantTimeCompare(secret, r.superseded) == 1
+	current := subtle.ConstantTimeCompare(secret, r.secret()) == 1
+	superseded := subtle.ConstantTimeCompare(secret, r.superseded()) == 1
 	switch {
 	case current && r.ttl() >= 0:
 		return isLive
@@ -252,7 +279,7 @@ func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, erro
 func (c *Cache[T]) Renew(ctx context.Context, token sid.Token, options ...RenewOption) (renewed sid.Token, ok bool, err error) {
 	renewed, ok, err = c.renew(ctx, token, options)
 	c.shared.metrics.call(&c.shared.metrics.renewals, ok, err)
-	return renewed, ok, err
+	return renewed, ok, c.propagate(ctx, err)
 }
 
 func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOption) (renewed sid.Token, ok bool, err error) {
@@ -297,7 +324,7 @@ func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOp
 func (c *Cache[T]) Revoke(ctx context.Context, token sid.Token) error {
 	err := c.revokeToken(ctx, token)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
-	return err
+	return c.propagate(ctx, err)
 }
 
 func (c *Cache[T]) revokeToken(ctx context.Context, token sid.Token) error {
@@ -352,5 +379,5 @@ func (c *Cache[T]) Retire(ctx context.Context, token sid.Token) (was bool, err e
 		return false, interpret(op, err)
 	}
 	logSession(ctx, c.config.logger, slog.LevelDebug, "session retired", k)
-	return rows > 0, nil
+	return rows > 0, c.propagate(ctx, nil)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -32,7 +33,8 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 // (see [Cache.WithTx]). An error of fn is returned as it is and rolls the
 // transaction back; one of beginning or committing is [ErrUnavailable], after
 // which the transaction may have been committed or not. Within a transaction it
-// makes a savepoint.
+// makes a savepoint. When cache has changed sessions, Tx waits for near caches after the
+// commit ([NearCacheStaleness]).
 func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) error) error {
 	const op = "transaction"
 	tx, err := c.begin(ctx)
@@ -40,10 +42,17 @@ func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) e
 		return interpret(op, err)
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
-	if err := fn(tx, c.WithTx(tx)); err != nil {
+	cache := c.WithTx(tx)
+	if cache.changed = c.changed; cache.changed == nil {
+		cache.changed = new(atomic.Bool)
+	}
+	if err := fn(tx, cache); err != nil {
 		return err
 	}
-	return interpret(op, tx.Commit(ctx))
+	if err := tx.Commit(ctx); err != nil || !cache.changed.Load() {
+		return interpret(op, err)
+	}
+	return c.propagate(ctx, nil)
 }
 
 // begin begins a transaction that says its isolation level itself, whatever the

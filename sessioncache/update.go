@@ -28,7 +28,7 @@ func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) e
 		ok, err = c.update(ctx, op, k, change)
 	}
 	c.shared.metrics.call(&c.shared.metrics.updates, ok, err)
-	return ok, err
+	return ok, c.propagate(ctx, err)
 }
 
 // UpdateSession is [Cache.Update] for the session that a token opens. A superseded
@@ -44,7 +44,7 @@ func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change fu
 		err = c.whyNot(ctx, op, k)
 	}
 	c.shared.metrics.call(&c.shared.metrics.updates, ok, err)
-	return ok, err
+	return ok, c.propagate(ctx, err)
 }
 
 func (c *Cache[T]) update(ctx context.Context, op string, k key, change func(user *T) error) (ok bool, err error) {

@@ -69,5 +69,5 @@ func (c *Cache[T]) DeleteUserSessions(ctx context.Context, userID string, except
 		return 0, interpret(op, err)
 	}
 	c.logCount(ctx, "sessions of a user deleted", n)
-	return n, nil
+	return n, c.propagate(ctx, nil)
 }

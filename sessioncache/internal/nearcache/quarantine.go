@@ -1,0 +1,30 @@
+package nearcache
+
+// quarantine keeps lookups out of memory that were sent before its end.
+type quarantine struct {
+	active bool
+	start  Instant
+}
+
+// begin starts the quarantine.
+func (q *quarantine) begin(now Instant) {
+	*q = quarantine{active: true, start: now}
+}
+
+// over tells whether a lookup that was sent at t comes after the quarantine, by both
+// clocks.
+func (q *quarantine) over(t Instant) bool {
+	mono, wall := t.Mono-q.start.Mono, t.Wall-q.start.Wall
+	switch {
+	case !q.active:
+	case mono < 0:
+		return false // sent before the quarantine began
+	case wall < 0: // the wall clock was set back: start again, or it would last as long as the step
+		q.start = t
+		return false
+	case mono < int64(Quarantine) || wall < int64(Quarantine):
+		return false
+	}
+	q.active = false
+	return true
+}

@@ -1,0 +1,143 @@
+package sessioncache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache/internal/changefeed"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
+
+// WithNearCache has Get and Authenticate answer from memory, which keeps up to so many
+// sessions. No Get that begins after a Delete, DeleteUserSessions, Update or Renew has
+// returned, on any server, sees what was before it: while near caches are in use,
+// those calls take [NearCacheStaleness] longer. What raw SQL changes is seen within
+// that time, and what a transaction changes once [Cache.AwaitNearCaches] has returned
+// after its commit.
+//
+// Callers share the users: what they point to must not be changed, unless there is a
+// [WithClone]. Memory polls the change feed (migration 3) ten times a second while it is
+// used, and not at all otherwise. Without a feed (on Citus, on a replica, before the
+// migration), or while the database does not answer, every lookup asks the database; the
+// log says so once. Memory is of a Cache on a pool only. Less than one entry panics.
+//
+// Default: every lookup asks the database.
+func WithNearCache(entries int) Option {
+	if entries < 1 {
+		panic(fmt.Sprintf("sessioncache: WithNearCache: %d is no number of sessions", entries))
+	}
+	return func(c *config) { c.nearEntries = entries }
+}
+
+// WithClone has every caller get a user of its own, where a near cache would share it. A
+// clone must not share with its original what somebody changes. A nil function panics,
+// and so does New when it is of another type than the Cache.
+//
+// Default: users are shared.
+func WithClone[T any](clone func(user T) T) Option {
+	if clone == nil {
+		panic("sessioncache: WithClone: the function is nil")
+	}
+	return func(c *config) { c.clone = clone }
+}
+
+// near is the memory of a Cache.
+type near[T any] struct {
+	memory *nearcache.Cache[kept[T]]
+	clone  func(T) T
+}
+
+// kept is a session in memory: its row without the dict, and the user decoded.
+type kept[T any] struct {
+	row  row
+	user T
+}
+
+// newNear returns nil unless the options ask for a near cache.
+func newNear[T any](c *Cache[T]) *near[T] {
+	n := &near[T]{clone: func(user T) T { return user }}
+	if c.config.clone != nil {
+		clone, ok := c.config.clone.(func(T) T)
+		if !ok {
+			panic(fmt.Sprintf("sessioncache: New: WithClone clones a user of another type: %T", c.config.clone))
+		}
+		n.clone = clone
+	}
+	if _, ok := c.db.(*pgxpool.Pool); !ok || c.config.nearEntries == 0 {
+		return nil
+	}
+	n.memory = nearcache.New[kept[T]](nearcache.Config{
+		Entries: c.config.nearEntries,
+		Feed:    &feed{changes: changefeed.New(c.queries)},
+		Report:  c.reportFeed,
+	})
+	return n
+}
+
+// recall returns a session from memory, and how long ago it was looked up, or nil.
+func (n *near[T]) recall(ctx context.Context, id sid.ID) (*kept[T], time.Duration) {
+	if n == nil {
+		return nil, 0
+	}
+	k, age, _ := n.memory.Get(ctx, id)
+	return k, age
+}
+
+// keep keeps a live session that a lookup has found.
+func (n *near[T]) keep(r *row, user T) {
+	if n == nil {
+		return
+	}
+	k := &kept[T]{row: *r, user: n.clone(user)}
+	k.row.userDict = nil
+	n.memory.Keep(r.ticket, r.server, r.server == 0, r.id, k, r.keepFor())
+}
+
+// ticket is taken before a lookup is sent.
+func (c *Cache[T]) ticket() nearcache.Ticket {
+	if c.near == nil {
+		return nearcache.Ticket{}
+	}
+	return c.near.memory.Begin()
+}
+
+// reportFeed logs that the change feed has stopped working, or works again.
+func (c *Cache[T]) reportFeed(err error) {
+	switch {
+	case err == nil:
+		c.config.logger.Info("near cache works")
+	case errors.Is(err, changefeed.ErrTurnedOff):
+		c.config.logger.Warn("near cache turned off: every lookup asks the database")
+	default:
+		c.config.logger.Warn("near cache without a change feed: every lookup asks the database", slog.Any("error", withoutValues(err)))
+	}
+}
+
+// feed is the change feed as memory polls it.
+type feed struct {
+	changes *changefeed.Feed
+	last    changefeed.Poll
+	applied changefeed.Identity
+}
+
+func (f *feed) Poll(ctx context.Context) (nearcache.Changes, error) {
+	poll, err := f.changes.Poll(ctx)
+	if err != nil {
+		return nearcache.Changes{}, err
+	}
+	f.last = poll
+	return nearcache.Changes{
+		Server: poll.ServerStart, Reset: poll.Reset, Quarantine: poll.Identity != f.applied, Changed: poll.Changed,
+	}, nil
+}
+
+func (f *feed) Applied() {
+	f.changes.Applied(f.last)
+	f.applied = f.last.Identity
+}
