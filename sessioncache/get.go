@@ -36,7 +36,7 @@ func (c *Cache[T]) getNear(ctx context.Context, id sid.ID) (user T, ok bool) {
 	switch {
 	case k == nil:
 		return user, false
-	case !k.row.isPlain():
+	case !k.plain:
 		c.shared.rejected.Add(1)
 		return user, false
 	}

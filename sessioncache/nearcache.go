@@ -53,10 +53,12 @@ type near[T any] struct {
 	clone  func(T) T
 }
 
-// kept is a session in memory: its row without the dict, and the user decoded.
+// kept is a session in memory: its row without the dict, and the user decoded. What a
+// Get needs comes first, so that it is read with the entry.
 type kept[T any] struct {
-	row  row
-	user T
+	user  T
+	plain bool
+	row   row
 }
 
 // newNear returns nil unless the options ask for a near cache.
@@ -94,9 +96,9 @@ func (n *near[T]) keep(r *row, user T) {
 	if n == nil {
 		return
 	}
-	k := &kept[T]{row: *r, user: n.clone(user)}
+	k := kept[T]{user: n.clone(user), plain: r.isPlain(), row: *r}
 	k.row.userDict = nil
-	n.memory.Keep(r.ticket, r.server, r.server == 0, r.id, k, r.keepFor())
+	n.memory.Keep(r.ticket, r.server, r.server == 0, r.id, &k, r.keepFor())
 }
 
 // ticket is taken before a lookup is sent.

@@ -26,8 +26,8 @@ type row struct {
 
 	idle int64 // microseconds; zero: no idle timeout
 
+	digestsSize int // beside the times, which a hit in memory reads, too
 	digests     [2 * digestSize]byte
-	digestsSize int
 
 	ticket nearcache.Ticket // from before the lookup was sent
 }

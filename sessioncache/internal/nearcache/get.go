@@ -25,7 +25,7 @@ func (c *Cache[V]) Get(ctx context.Context, id sid.ID) (value *V, age time.Durat
 		return nil, 0, false
 	}
 	c.hits.add()
-	return e.value, time.Duration(now.Mono - e.lookup.Mono), true
+	return &e.value, time.Duration(now.Mono - e.lookup.Mono), true
 }
 
 // await waits until the entry counts. It returns nil if there is none any more, if the

@@ -44,6 +44,6 @@ func (c *Cache[V]) Keep(t Ticket, server int64, inRecovery bool, id sid.ID, valu
 	case value == nil || ttl <= 0: // absence is never kept
 		return false
 	}
-	base.memory.Set(id, &entry[V]{value: value, lookup: t.at, ttl: min(ttl, MaxAge)})
+	base.memory.Set(id, &entry[V]{lookup: t.at, ttl: min(ttl, MaxAge), value: *value})
 	return true
 }

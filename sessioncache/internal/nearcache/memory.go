@@ -19,9 +19,9 @@ func newMemory[V any](entries int) *memory[V] {
 
 // entry is what a lookup has found. It never changes.
 type entry[V any] struct {
-	value  *V
 	lookup Instant // before it was sent
 	ttl    time.Duration
+	value  V // not a pointer to it: a hit waits for memory once less
 }
 
 // live tells whether the entry has not ended, by both clocks.
