@@ -49,7 +49,7 @@ func main() {
 	flag.IntVar(&o.payload, "payload", 570, "how many bytes a user takes as JSON")
 	flag.IntVar(&o.pool, "pool", 4, "how many connections to PostgreSQL each contender may open")
 	flag.DurationVar(&o.delay, "delay", 0, "how much longer a round trip to the servers takes: 500us, say")
-	flag.StringVar(&o.only, "only", "", "measure only this operation: get, set or authenticate; or pool, which compares sizes of the pool")
+	flag.StringVar(&o.only, "only", "", "measure only this operation: get, set or authenticate; or near, with hot sessions in memory, or pool, which compares sizes of the pool")
 	flag.StringVar(&o.out, "out", "results", "where to write the results")
 	proxyTo := flag.String("proxy", "", "be the delaying proxy to this address (bench starts itself so)")
 	flag.Parse()

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +22,9 @@ type contender struct {
 	// stored before, "set" stores a new one, "authenticate" looks up one of either
 	// kind, plain or with a token.
 	operations map[string]operation
+
+	// statements counts those sent to the database so far, where that is of interest.
+	statements func() uint64
 
 	server server
 }
@@ -43,6 +48,8 @@ type turn struct {
 	Allocs    float64       `json:"allocs"`           // by the client, an operation
 	ClientCPU float64       `json:"client_cpu_micro"` // µs an operation
 	ServerCPU float64       `json:"server_cpu_micro"` // µs an operation
+
+	Statements float64 `json:"statements,omitempty"` // an operation
 }
 
 // result is all the turns of a contender at one operation and number of callers.
@@ -57,8 +64,8 @@ type result struct {
 // that changes from round to round.
 func compete(ctx context.Context, o options, entered entrants) ([]result, error) {
 	var results []result
-	for _, operation := range []string{"get", "set", "authenticate"} {
-		if o.only != "" && o.only != operation && (o.only != "pool" || operation == "authenticate") {
+	for _, operation := range []string{"get", "set", "authenticate", "get hot", "get zipf"} {
+		if !o.measures(operation) {
 			continue
 		}
 		for _, callers := range o.callers {
@@ -93,45 +100,73 @@ func compete(ctx context.Context, o options, entered entrants) ([]result, error)
 	return results, nil
 }
 
+// measures tells whether an operation is asked for.
+func (o options) measures(operation string) bool {
+	switch o.only {
+	case "":
+		return true
+	case "pool":
+		return operation == "get" || operation == "set"
+	case "near":
+		return strings.HasPrefix(operation, "get ")
+	}
+	return o.only == operation
+}
+
 // take measures a contender for one turn, after a short run-up that fills pools
 // and prepares statements.
 func take(ctx context.Context, c contender, do operation, callers int, length time.Duration) (turn, error) {
-	if _, err := drive(ctx, do, callers, length/10); err != nil {
+	if _, _, err := drive(ctx, do, callers, length/10); err != nil {
 		return turn{}, err
 	}
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	client, server := clientCPU(), c.server.cpu()
+	statements := c.countStatements()
 	start := time.Now()
-	latencies, err := drive(ctx, do, callers, length)
+	n, latencies, err := drive(ctx, do, callers, length)
 	if err != nil {
 		return turn{}, err
 	}
 	elapsed := time.Since(start)
 	client, server = clientCPU()-client, c.server.cpu()-server
+	statements = c.countStatements() - statements
 	runtime.ReadMemStats(&after)
 
-	n := len(latencies)
 	slices.Sort(latencies)
 	return turn{
 		PerSecond: float64(n) / elapsed.Seconds(),
-		P50:       latencies[n/2],
-		P99:       latencies[n*99/100],
+		P50:       latencies[len(latencies)/2],
+		P99:       latencies[len(latencies)*99/100],
 		Allocs:    float64(after.Mallocs-before.Mallocs) / float64(n),
 		ClientCPU: micros(client) / float64(n),
 		ServerCPU: micros(server) / float64(n),
+
+		Statements: float64(statements) / float64(n),
 	}, nil
+}
+
+func (c contender) countStatements() uint64 {
+	if c.statements == nil {
+		return 0
+	}
+	return c.statements()
 }
 
 func micros(d time.Duration) float64 {
 	return float64(d) / float64(time.Microsecond)
 }
 
-// drive runs the callers and returns how long each call took.
-func drive(ctx context.Context, do operation, callers int, length time.Duration) ([]time.Duration, error) {
-	latencies := make([][]time.Duration, callers)
-	errs := make([]error, callers)
+// timedCall is which calls are timed: one in so many. To time a call takes as long as
+// some calls do.
+const timedCall = 8
+
+// drive runs the callers. It returns how many calls they made, and how long those took
+// that were timed.
+func drive(ctx context.Context, do operation, callers int, length time.Duration) (calls int, latencies []time.Duration, err error) {
+	each := make([][]time.Duration, callers)
+	counts, errs := make([]int, callers), make([]error, callers)
 	end := time.Now().Add(length)
 	var all sync.WaitGroup
 	for caller := range callers {
@@ -140,25 +175,29 @@ func drive(ctx context.Context, do operation, callers int, length time.Duration)
 			defer cancel()
 			random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
 			// Room for what is to come: growing it would count as the contender's.
-			mine := make([]time.Duration, 0, 400_000*int(length/time.Millisecond)/1000/callers+1000)
-			for now := time.Now(); now.Before(end); {
-				if errs[caller] = do(ctx, int(random.Uint64()>>1)); errs[caller] != nil {
-					return
+			mine := make([]time.Duration, 0, 800_000/timedCall*int(length/time.Millisecond)/1000/callers+1000)
+			for start := time.Now(); start.Before(end); start = time.Now() {
+				for call := range timedCall {
+					if errs[caller] = do(ctx, int(random.Uint64()>>1)); errs[caller] != nil {
+						return
+					}
+					if call == 0 {
+						mine = append(mine, time.Since(start))
+					}
 				}
-				then := now
-				now = time.Now()
-				mine = append(mine, now.Sub(then))
+				counts[caller] += timedCall
 			}
-			latencies[caller] = mine
+			each[caller] = mine
 		})
 	}
 	all.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
+	if err := errors.Join(errs...); err != nil {
+		return 0, nil, err
 	}
-	return slices.Concat(latencies...), nil
+	for _, count := range counts {
+		calls += count
+	}
+	return calls, slices.Concat(each...), nil
 }
 
 // take measures a floor for one turn. Its own client's CPU is not ours to count.

@@ -88,6 +88,7 @@ func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all ent
 		{pg.url, pg.pool, pg.sessioncacheRaw}, {pg.url, pg.pool, pg.sessioncacheUser}, {pg.url, pg.pool, pg.sessioncacheCodec},
 		{pg.url, pg.pool, pg.generated}, {pg.url, pg.pool, pg.scs}, {pg.url, pg.pool, pg.gorilla},
 		{pg.bothKinds, pg.pool, pg.plain}, {pg.bothKinds, pg.pool, pg.authenticate}, {pg.bothKinds, pg.pool, pg.parseAndAuthenticate},
+		{pg.url, pg.pool, pg.near}, {pg.url, pg.pool, pg.unaided},
 	}
 	if o.only == "pool" {
 		entrances = pg.enterPools()
@@ -226,6 +227,10 @@ func (pg *postgres) scs(_ context.Context, pool *pgxpool.Pool) (contender, error
 	return contender{name: "scs pgxstore", operations: map[string]operation{
 		"get": func(_ context.Context, i int) error {
 			_, ok, err := store.Find(pg.stored.at(i))
+			return lost(ok, err)
+		},
+		"get hot": func(_ context.Context, i int) error {
+			_, ok, err := store.Find(pg.stored.hot(i))
 			return lost(ok, err)
 		},
 		"set": func(_ context.Context, i int) error {

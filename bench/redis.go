@@ -53,6 +53,11 @@ func enterRedis(ctx context.Context, o options, stored sessionSet) (all entrants
 	pooled := redis.NewClient(&redis.Options{Addr: memory.address})
 	clean.add(pooled.Close)
 
+	cached, err := memory.clientSideCaching(stored, &clean)
+	if err != nil {
+		return all, clean, err
+	}
+
 	set := func(client rueidis.Client) operation {
 		return func(ctx context.Context, i int) error {
 			user := rueidis.BinaryString(stored.newUser(i))
@@ -63,6 +68,10 @@ func enterRedis(ctx context.Context, o options, stored sessionSet) (all entrants
 		{name: "Redis, rueidis", server: memory.server, operations: map[string]operation{
 			"get": func(ctx context.Context, i int) error {
 				_, err := pipelining.Do(ctx, pipelining.B().Get().Key(stored.at(i)).Build()).AsBytes()
+				return err
+			},
+			"get hot": func(ctx context.Context, i int) error {
+				_, err := pipelining.Do(ctx, pipelining.B().Get().Key(stored.hot(i)).Build()).AsBytes()
 				return err
 			},
 			"set": set(pipelining),
@@ -76,6 +85,7 @@ func enterRedis(ctx context.Context, o options, stored sessionSet) (all entrants
 				return pooled.SetNX(ctx, sid.New().String(), []byte(stored.newUser(i)), lifetime).Err()
 			},
 		}},
+		cached,
 		{name: "Redis, fsync always", server: synced.server, operations: map[string]operation{
 			"set": set(pipeliningSynced),
 		}},

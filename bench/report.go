@@ -59,7 +59,7 @@ func (r result) median(figure func(turn) float64) float64 {
 func perSecond(t turn) float64 { return t.PerSecond }
 
 // baselines are the contenders that the ratios are to, by operation.
-var baselines = map[string]string{"get": "scs pgxstore", "set": "scs pgxstore", "authenticate": plainGet}
+var baselines = map[string]string{"get": "scs pgxstore", "set": "scs pgxstore", "authenticate": plainGet, "get hot": "scs pgxstore", "get zipf": "sessioncache, raw JSON"}
 
 // heats groups the results by operation and number of callers, as they ran.
 func (r report) heats() [][]result {
@@ -99,8 +99,8 @@ func (r report) markdown() string {
 
 	for _, heat := range r.heats() {
 		fmt.Fprintf(&b, "\n## %s, %d callers\n\n", strings.ToUpper(heat[0].Operation[:1])+heat[0].Operation[1:], heat[0].Callers)
-		fmt.Fprintf(&b, "| | a second | ratio | p50 µs | p99 µs | allocations | client CPU µs | server CPU µs |\n")
-		fmt.Fprintf(&b, "|---|---:|---:|---:|---:|---:|---:|---:|\n")
+		fmt.Fprintf(&b, "| | a second | ratio | p50 µs | p99 µs | allocations | client CPU µs | server CPU µs | statements, %% |\n")
+		fmt.Fprintf(&b, "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 		var base float64
 		for _, one := range heat {
 			if one.Contender == baselines[one.Operation] {
@@ -119,7 +119,12 @@ func (r report) markdown() string {
 			} else {
 				fmt.Fprintf(&b, " | | | |")
 			}
-			fmt.Fprintf(&b, " %.1f |\n", server)
+			fmt.Fprintf(&b, " %.1f |", server)
+			if statements := one.median(func(t turn) float64 { return t.Statements }); statements > 0 {
+				fmt.Fprintf(&b, " %.2f |\n", 100*statements)
+			} else {
+				fmt.Fprintf(&b, " |\n")
+			}
 		}
 	}
 	return b.String()

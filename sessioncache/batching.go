@@ -23,7 +23,7 @@ const (
 // whom. One connection of the pool is left to the calls that are not batched and to
 // the application's own: the fuller batches more than make up for it.
 func (c *Cache[T]) batch(pool *pgxpool.Pool) {
-	slots := coalesce.NewSlots(int(pool.Config().MaxConns) - 1)
+	slots := coalesce.NewSlots(int(pool.Config().MaxConns)-1, pool.Ping)
 	c.gets = &coalesce.Group[sid.ID, *row]{Limit: batchLimit, Single: c.lookUpSingle, Batch: c.lookUpBatch}
 	c.gets.Share(slots)
 	c.sets = &coalesce.Group[insertion, bool]{Limit: batchLimit, Single: c.insertSingle, Batch: c.insertBatch}

@@ -112,7 +112,7 @@ func (c *Cache[T]) askForUse() {
 			}
 		},
 	}
-	u.ask.Share(coalesce.NewSlots(1))
+	u.ask.Share(coalesce.NewSlots(1, nil))
 }
 
 func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {

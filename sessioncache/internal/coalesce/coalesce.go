@@ -71,6 +71,16 @@ type batch[K, V any] struct {
 	cancel  context.CancelFunc // nil until the batch is sent
 }
 
+// answered is how many calls got a value.
+func (b *batch[K, V]) answered() (n int) {
+	for i := range b.calls {
+		if b.calls[i].Err == nil {
+			n++
+		}
+	}
+	return n
+}
+
 // Do answers a key, alone or together with others. It returns as soon as ctx ends,
 // with ctx's error; the others in the batch do not notice. A batch is cancelled when
 // the last of its callers has gone.
@@ -101,10 +111,11 @@ func (g *Group[K, V]) Do(ctx context.Context, key K) (V, error) {
 
 // single answers a caller who has found a slot.
 func (g *Group[K, V]) single(ctx context.Context, key K, sent time.Time) (value V, err error) {
-	answered := false
+	answered := 0
 	defer func() { g.slots.release(g, sent, answered) }()
-	value, err = g.Single(ctx, key)
-	answered = err == nil
+	if value, err = g.Single(ctx, key); err == nil {
+		answered = 1
+	}
 	return value, err
 }
 
@@ -151,7 +162,7 @@ func (g *Group[K, V]) send(sent time.Time) {
 	var ctx context.Context
 	ctx, b.cancel = context.WithCancel(b.ctx)
 	go func() {
-		defer func() { g.slots.release(g, sent, b.calls[0].Err == nil) }()
+		defer func() { g.slots.release(g, sent, b.answered()) }()
 		g.answer(ctx, b)
 		// Those who have their answers ask again before the next batch is sent without them.
 		runtime.Gosched()

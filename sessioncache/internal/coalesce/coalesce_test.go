@@ -67,8 +67,13 @@ func newServer(slots, limit int) *server {
 			}
 		}
 	}
-	s.Share(coalesce.NewSlots(slots))
+	s.Share(coalesce.NewSlots(slots, unreachable))
 	return s
+}
+
+// unreachable is a ping that tells nothing.
+func unreachable(context.Context) error {
+	return errBroken
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -388,7 +393,7 @@ func newEcho(slots, limit int) (group *coalesce.Group[int, int], batched *atomic
 			}
 		},
 	}
-	group.Share(coalesce.NewSlots(slots))
+	group.Share(coalesce.NewSlots(slots, unreachable))
 	return group, batched
 }
 

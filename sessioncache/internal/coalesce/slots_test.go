@@ -25,9 +25,9 @@ type distant struct {
 func newDistant(slots *coalesce.Slots, takes time.Duration) *distant {
 	d := &distant{takes: func(int) time.Duration { return takes }}
 	d.Limit = 256
-	d.Single = func(_ context.Context, n int) (int, error) { d.run(n); return n, nil }
+	d.Single = func(_ context.Context, n int) (int, error) { d.run(n, 1); return n, nil }
 	d.Batch = func(_ context.Context, calls []coalesce.Call[int, int]) {
-		d.run(calls[0].Key)
+		d.run(calls[0].Key, len(calls))
 		for i := range calls {
 			calls[i].Value = calls[i].Key
 		}
@@ -36,12 +36,13 @@ func newDistant(slots *coalesce.Slots, takes time.Duration) *distant {
 	return d
 }
 
-func (d *distant) run(key int) {
+// run takes longer the more calls there are, as a lookup does.
+func (d *distant) run(key, calls int) {
 	d.mu.Lock()
 	d.statements++
 	d.underWay++
 	d.max = max(d.max, d.underWay)
-	takes := d.takes(key)
+	takes := d.takes(key) + time.Duration(calls)*6*time.Microsecond
 	d.mu.Unlock()
 	time.Sleep(takes)
 	d.mu.Lock()
@@ -73,42 +74,66 @@ func (d *distant) ask(t *testing.T, callers int, length time.Duration) (slowest 
 	return slowest
 }
 
+// pinging returns a ping that takes so long.
+func pinging(takes time.Duration) func(context.Context) error {
+	return func(context.Context) error { time.Sleep(takes); return nil }
+}
+
 // TestFewStatementsNearTheServer: with any number of slots, as many are under way as
-// there are CPUs, from two to four.
+// there are CPUs, from two to four. Whether the server is near, statements tell, or a
+// ping if they all wait for the disk.
 func TestFewStatementsNearTheServer(t *testing.T) {
 	t.Parallel()
-	for _, slots := range []int{3, 15, 63} {
+	for name, test := range map[string]struct {
+		slots int
+		takes time.Duration
+		ping  func(context.Context) error
+	}{
+		"few slots":       {3, 200 * time.Microsecond, unreachable},
+		"many slots":      {15, 200 * time.Microsecond, unreachable},
+		"even more slots": {63, 200 * time.Microsecond, unreachable},
+		"a slow disk":     {63, 10 * time.Millisecond, pinging(100 * time.Microsecond)},
+	} {
 		synctest.Test(t, func(t *testing.T) {
-			d := newDistant(coalesce.NewSlots(slots), 200*time.Microsecond)
-			d.ask(t, 1, time.Millisecond) // that it is near is known from the first answer on
+			d := newDistant(coalesce.NewSlots(test.slots, test.ping), test.takes)
+			d.ask(t, 64, time.Second) // until it is known
+			d.mu.Lock()
+			d.max = 0
+			d.mu.Unlock()
 			d.ask(t, 64, time.Second)
 			if d.max > 4 {
-				t.Errorf("%d slots: %d statements at once; want four at most", slots, d.max)
+				t.Errorf("%s: %d statements at once; want four at most", name, d.max)
 			}
+			time.Sleep(time.Second) // for pings under way
 		})
 	}
 }
 
-// TestAStatementThatTakesLongDoesNotCount: far from the server all slots are used, and a
-// new distance is noticed within a second, both ways.
-func TestAStatementThatTakesLongDoesNotCount(t *testing.T) {
+// TestManyStatementsFarFromTheServer: there all slots are used, and a new distance is
+// noticed within a second, both ways.
+func TestManyStatementsFarFromTheServer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDistant(coalesce.NewSlots(15), 0)
+		var d *distant
+		d = newDistant(coalesce.NewSlots(15, func(context.Context) error {
+			d.mu.Lock()
+			takes := d.takes(0)
+			d.mu.Unlock()
+			time.Sleep(takes)
+			return nil
+		}), 0)
 		for _, distance := range []struct {
-			takes      time.Duration
-			atLeast    int
-			butAtMost  int
-			adaptation time.Duration
+			takes              time.Duration
+			atLeast, butAtMost int
 		}{
-			{10 * time.Millisecond, 15, 15, 0},
-			{200 * time.Microsecond, 2, 4, time.Second},
-			{10 * time.Millisecond, 15, 15, time.Second},
+			{500 * time.Microsecond, 15, 15},
+			{200 * time.Microsecond, 2, 4},
+			{10 * time.Millisecond, 15, 15},
 		} {
 			d.mu.Lock()
 			d.takes = func(int) time.Duration { return distance.takes }
 			d.mu.Unlock()
-			d.ask(t, 64, distance.adaptation)
+			d.ask(t, 64, time.Second) // in which it adapts
 			d.mu.Lock()
 			d.max = 0
 			d.mu.Unlock()
@@ -127,6 +152,7 @@ func TestAStatementThatTakesLongDoesNotCount(t *testing.T) {
 				t.Errorf("%s away: %d statements at once; want %d to %d", distance.takes, d.max, distance.atLeast, distance.butAtMost)
 			}
 		}
+		time.Sleep(time.Second) // for pings under way
 	})
 }
 
@@ -135,7 +161,7 @@ func TestAStatementThatTakesLongDoesNotCount(t *testing.T) {
 func TestTheQueueMovesOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDistant(coalesce.NewSlots(15), 0)
+		d := newDistant(coalesce.NewSlots(15, unreachable), 0)
 		d.takes = func(key int) time.Duration {
 			if key < 0 {
 				return time.Hour
@@ -165,7 +191,7 @@ func TestGroupsShareSlots(t *testing.T) {
 	t.Parallel()
 	for _, slots := range []int{1, 2, 3} {
 		synctest.Test(t, func(t *testing.T) {
-			shared := coalesce.NewSlots(slots)
+			shared := coalesce.NewSlots(slots, unreachable)
 			var mu sync.Mutex
 			underWay := 0
 			count := func(by int) {
