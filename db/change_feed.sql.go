@@ -163,6 +163,19 @@ func (q *Queries) GetNearCacheUse(ctx context.Context) (GetNearCacheUseRow, erro
 	return i, err
 }
 
+const hasChangeFeed = `-- name: HasChangeFeed :one
+SELECT (to_regclass('session_change_state') IS NOT NULL)::bool AS has_change_feed
+`
+
+// HasChangeFeed tells whether there is a change feed. Who has found none asks this
+// first: every other query of the feed writes an error to the server's log.
+func (q *Queries) HasChangeFeed(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, hasChangeFeed)
+	var has_change_feed bool
+	err := row.Scan(&has_change_feed)
+	return has_change_feed, err
+}
+
 const insertChangeEpoch = `-- name: InsertChangeEpoch :exec
 INSERT INTO session_change_epoch DEFAULT VALUES
 ON CONFLICT DO NOTHING
@@ -183,7 +196,7 @@ WITH epoch AS MATERIALIZED (
     (
         SELECT sessionid
         FROM session_change
-        WHERE xact >= ($1::bigint)::text::xid8
+        WHERE xact >= (SELECT ($1::bigint)::text::xid8)
         ORDER BY xact
         LIMIT 10001
     )
@@ -191,7 +204,7 @@ WITH epoch AS MATERIALIZED (
     (
         SELECT sessionid
         FROM session_change
-        WHERE xact = ANY (($2::bigint[])::text[]::xid8[])
+        WHERE xact = ANY (ARRAY(SELECT unnest(($2::bigint[])::text[]::xid8[])))
         ORDER BY xact
         LIMIT 10001
     )
@@ -289,7 +302,10 @@ type PollChangesRow struct {
 //
 // (The tables are read in this order by every plan, and the epoch first, which the down
 // migration drops first: whoever waits for it must hold none of the others. Two
-// branches, because a generic plan reads the whole table for one condition with OR.)
+// branches, because a generic plan reads the whole table for one condition with OR. The
+// parameters are in subqueries, because a plan for their values looks cheaper than a
+// generic one: then every poll is planned anew, which takes three times as long as the
+// poll itself.)
 func (q *Queries) PollChanges(ctx context.Context, arg PollChangesParams) (PollChangesRow, error) {
 	row := q.db.QueryRow(ctx, pollChanges, arg.Xmax, arg.Xip)
 	var i PollChangesRow

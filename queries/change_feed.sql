@@ -81,6 +81,11 @@ SELECT
     pg_is_in_recovery()::bool AS in_recovery
 FROM session_change_state;
 
+-- name: HasChangeFeed :one
+-- HasChangeFeed tells whether there is a change feed. Who has found none asks this
+-- first: every other query of the feed writes an error to the server's log.
+SELECT (to_regclass('session_change_state') IS NOT NULL)::bool AS has_change_feed;
+
 -- name: InsertChangeEpoch :exec
 -- InsertChangeEpoch begins an epoch, unless there is one.
 INSERT INTO session_change_epoch DEFAULT VALUES
@@ -102,7 +107,10 @@ ON CONFLICT DO NOTHING;
 --
 -- (The tables are read in this order by every plan, and the epoch first, which the down
 -- migration drops first: whoever waits for it must hold none of the others. Two
--- branches, because a generic plan reads the whole table for one condition with OR.)
+-- branches, because a generic plan reads the whole table for one condition with OR. The
+-- parameters are in subqueries, because a plan for their values looks cheaper than a
+-- generic one: then every poll is planned anew, which takes three times as long as the
+-- poll itself.)
 WITH epoch AS MATERIALIZED (
     SELECT session_change_epoch.epoch FROM session_change_epoch
 ), state AS MATERIALIZED (
@@ -111,7 +119,7 @@ WITH epoch AS MATERIALIZED (
     (
         SELECT sessionid
         FROM session_change
-        WHERE xact >= (@xmax::bigint)::text::xid8
+        WHERE xact >= (SELECT (@xmax::bigint)::text::xid8)
         ORDER BY xact
         LIMIT 10001
     )
@@ -119,7 +127,7 @@ WITH epoch AS MATERIALIZED (
     (
         SELECT sessionid
         FROM session_change
-        WHERE xact = ANY ((@xip::bigint[])::text[]::xid8[])
+        WHERE xact = ANY (ARRAY(SELECT unnest((@xip::bigint[])::text[]::xid8[])))
         ORDER BY xact
         LIMIT 10001
     )

@@ -311,3 +311,26 @@ func TestFeedPlansWholeTableUndistributed(t *testing.T) {
 		}
 	}
 }
+
+// TestPollsAreNotPlannedAnewWholeTableUndistributed: to plan one takes longer than to run it.
+func TestPollsAreNotPlannedAnewWholeTableUndistributed(t *testing.T) {
+	t.Parallel()
+	pool := newPool(t, sessiontest.NewDatabase(t).URL, func(c *pgxpool.Config) { c.MaxConns = 1 })
+	q, ctx := db.New(pool), t.Context()
+	for _, statement := range []string{
+		"INSERT INTO session_change SELECT (n + 10)::text::xid8, gen_random_uuid() FROM generate_series(1, 60000) AS n",
+		"VACUUM ANALYZE session_change",
+	} {
+		if _, err := pool.Exec(ctx, statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		poll(t, q, db.PollChangesRow{Xmax: 60_000})
+	}
+	var generic, custom int
+	err := pool.QueryRow(ctx, "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '-- name: PollChanges %'").Scan(&generic, &custom)
+	if err != nil || generic < 15 {
+		t.Errorf("polls were planned %d times, and not %d times, %v", custom, generic, err)
+	}
+}

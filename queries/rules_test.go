@@ -64,7 +64,7 @@ func TestRules(t *testing.T) {
 
 		// The change feed is of all applications.
 		"AdvanceChangeHorizon": true, "DeleteChanges": true, "DrainNearCaches": true, "ForgetNearCaches": true, "GetChangeFeedStats": true,
-		"GetNearCacheUse": true, "InsertChangeEpoch": true, "PollChanges": true, "RegisterNearCache": true,
+		"GetNearCacheUse": true, "HasChangeFeed": true, "InsertChangeEpoch": true, "PollChanges": true, "RegisterNearCache": true,
 	}
 	forbidden := regexp.MustCompile(`(?i)\bnow\(\)|\bcurrent_timestamp\b|\bclock_timestamp\b|\bctid\b|\bmerge\b|SET sessionid`)
 	printed := regexp.MustCompile(`::(timestamptz|interval)\b`)

@@ -74,6 +74,7 @@ type shared struct {
 	metrics    metrics
 	noRowLocks atomic.Bool // the server refuses to lock rows in a query
 	purging    sync.Mutex  // held by the janitor that purges
+	unpurged   sync.Once   // logs that the role may not purge the change feed
 	use        use         // of near caches, on any server
 
 	// Lookups that memory had, under another secret: they count as what the database said.

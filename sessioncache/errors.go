@@ -78,6 +78,8 @@ const (
 	undefinedColumn   = "42703"
 	undefinedFunction = "42883"
 
+	insufficientPrivilege = "42501"
+
 	featureNotSupported  = "0A000"
 	readOnlyTransaction  = "25006"
 	serializationFailure = "40001"

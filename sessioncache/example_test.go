@@ -378,6 +378,18 @@ func ExampleCache_Stats() {
 	// Output: true <nil>
 }
 
+func ExampleCache_FeedStats() {
+	cache := sessioncache.New[Account](pool)
+	feed, ok, err := cache.FeedStats(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if ok && feed.Age > time.Hour {
+		log.Println("nobody purges: changes in the feed:", feed.Changes)
+	}
+	// Output:
+}
+
 // Once a month, from cron.
 func ExampleCache_Reindex() {
 	cache := sessioncache.New[Account](pool)

@@ -35,6 +35,38 @@ func (c *Cache[T]) Stats(ctx context.Context) (Stats, error) {
 	}, nil
 }
 
+// FeedStats tells about the change feed (migration 3), which near caches read.
+type FeedStats struct {
+	Changes int64 // that have not been purged
+	Bytes   int64 // that they take, with their index
+
+	// Age is for how long Purge has not moved the time up to which changes are purged. It
+	// does that every ten minutes at most. More than half an hour says that nobody purges.
+	Age time.Duration
+
+	// NearCaches is "used" while changes wait for near caches, "draining" while these are
+	// being turned off, "off" since then, and "unused" if none has ever been in use.
+	NearCaches string
+}
+
+// FeedStats counts the changes in the feed. ok is false where there is none: before the
+// migration, or on Citus. It needs SELECT on session_change and session_change_state.
+func (c *Cache[T]) FeedStats(ctx context.Context) (stats FeedStats, ok bool, err error) {
+	const op = "feed stats"
+	var row db.GetChangeFeedStatsRow
+	err = c.inTx(ctx, func(queries *db.Queries) error { // a savepoint of a caller's, which has to go on without a feed
+		row, err = queries.GetChangeFeedStats(ctx)
+		return err
+	})
+	switch {
+	case hasCode(err, undefinedTable):
+		return FeedStats{}, false, nil
+	case err != nil:
+		return FeedStats{}, false, interpret(op, err)
+	}
+	return FeedStats{Changes: row.Changes, Bytes: row.Bytes, Age: duration(row.CandidateAge), NearCaches: row.NearCaches}, true, nil
+}
+
 // Reindex rebuilds the table's indexes (REINDEX CONCURRENTLY), which grow under
 // rows that come and go. Everything else goes on meanwhile, but for another
 // Reindex: PostgreSQL may end one of the two as a deadlock. It cannot run in a

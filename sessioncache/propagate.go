@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 )
@@ -79,6 +81,8 @@ type use struct {
 	mu      sync.Mutex
 	used    nearcache.Instant // when they were, last
 	notUsed nearcache.Instant // when they were not, last: before the server was asked
+
+	unfed atomic.Bool // there was no change feed
 }
 
 // nearCachesUsed tells whether a near cache may show what was before a change that was
@@ -116,11 +120,22 @@ func (c *Cache[T]) askForUse() {
 }
 
 func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
+	u := &c.shared.use
 	asked := nearcache.Now()
-	use, err := c.queries.GetNearCacheUse(ctx)
+	if u.unfed.Load() {
+		fed, err := c.queries.HasChangeFeed(ctx)
+		if err != nil {
+			return false, err
+		}
+		u.unfed.Store(!fed)
+	}
+	var use db.GetNearCacheUseRow
+	if !u.unfed.Load() {
+		use, err = c.queries.GetNearCacheUse(ctx)
+		u.unfed.Store(hasCode(err, undefinedTable))
+	}
 	switch {
-	case hasCode(err, undefinedTable): // without a change feed there is no near cache
-		used, err = false, nil
+	case u.unfed.Load(): // then there is no near cache
 	case err != nil:
 		return false, err
 	case use.InRecovery: // which may be behind
@@ -128,7 +143,6 @@ func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
 	default:
 		used = use.Used
 	}
-	u := &c.shared.use
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if used {

@@ -41,7 +41,7 @@ type Progress struct {
 }
 
 // WithBudget ends a purge, without an error, when it has taken this long; the rest
-// is for the next one. A statement that is under way then has half a second more. Zero
+// is for the next one. A batch of sessions and one of changes are removed in any case. A statement that is under way then has half a second more. Zero
 // or less panics.
 //
 // Default: no limit but the context's.
@@ -52,7 +52,8 @@ func WithBudget(d time.Duration) PurgeOption {
 	return func(p *purge) { p.budget = d }
 }
 
-// WithProgress has report called after each batch. It costs a query a batch more.
+// WithProgress has report called after each batch of sessions. It costs a query a batch
+// more.
 // A nil function panics.
 func WithProgress(report func(Progress)) PurgeOption {
 	if report == nil {
@@ -62,58 +63,82 @@ func WithProgress(report func(Progress)) PurgeOption {
 }
 
 type purge struct {
+	start  time.Time
 	budget time.Duration
 	report func(Progress)
 }
 
 // Purge removes expired sessions from the table, oldest first, and returns how
-// many. Nothing but disk space depends on it: Get never returns an expired
-// session.
+// many. Then it removes from the change feed (migration 3) what no near cache needs any
+// more. Nothing but disk space depends on it: Get never returns an expired session, and
+// a near cache never misses a change.
 //
 // It takes a thousand at a time, and after each batch pauses for three times as
 // long as that has taken: the busier the server, the longer. Any number of
-// processes may purge at once; none waits for another, but on Citus.
+// processes may purge at once. At the sessions none waits for another, but on Citus; at
+// the changes they wait for each other's batch.
+//
+// A role that may not purge the change feed purges the sessions; the log says so once, at
+// level Warn.
 //
 // Outside a transaction each batch is one of its own, and those that are done
 // stay done when Purge ends with an error.
 func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, err error) {
-	const op = "purge"
-	var p purge
+	p := purge{start: time.Now()}
 	for _, option := range options {
 		option(&p)
 	}
-	progress := Progress{}
-	start, limited := time.Now(), ctx
+	limited := ctx
 	if p.budget > 0 { // for a statement that meets a lock, or a slow disk
 		var cancel context.CancelFunc
 		limited, cancel = context.WithTimeout(ctx, p.budget+purgeOverrun)
 		defer cancel()
 	}
+	n, err = c.purgeSessions(limited, &p)
+	if err == nil {
+		err = c.purgeFeed(limited, &p)
+	}
+	if limited.Err() != nil && ctx.Err() == nil { // its time is up
+		return n, nil
+	}
+	return n, interpret("purge", err)
+}
+
+// run runs batches, with pauses, until one says that there are no more, or the budget is
+// spent. One is run in any case.
+func (p *purge) run(ctx context.Context, batch func() (more bool, err error)) error {
 	for {
-		batchStart := time.Now()
-		purged, err := c.purgeBatch(limited)
-		progress.Rows += purged
-		if err != nil && limited.Err() != nil && ctx.Err() == nil {
-			return progress.Rows, nil // its time is up
+		start := time.Now()
+		if more, err := batch(); err != nil || !more {
+			return err
 		}
-		if err != nil {
-			return progress.Rows, interpret(op, err)
-		}
-		progress.Batches++
-		if err := c.reportTo(ctx, p.report, &progress); err != nil {
-			return progress.Rows, interpret(op, err)
-		}
-		pause := min(pauseFactor*time.Since(batchStart), longestPause)
-		if purged < purgeBatch || (p.budget > 0 && time.Since(start)+pause >= p.budget) {
-			c.logCount(ctx, "expired sessions purged", progress.Rows)
-			return progress.Rows, nil
+		pause := min(pauseFactor*time.Since(start), longestPause)
+		if p.budget > 0 && time.Since(p.start)+pause >= p.budget {
+			return nil
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return progress.Rows, interpret(op, ctx.Err())
+			return ctx.Err()
 		}
 	}
+}
+
+func (c *Cache[T]) purgeSessions(ctx context.Context, p *purge) (n int64, err error) {
+	var progress Progress
+	err = p.run(ctx, func() (more bool, err error) {
+		purged, err := c.purgeBatch(ctx)
+		progress.Rows += purged
+		if err != nil {
+			return false, err
+		}
+		progress.Batches++
+		return purged == purgeBatch, c.reportTo(ctx, p.report, &progress)
+	})
+	if err == nil {
+		c.logCount(ctx, "expired sessions purged", progress.Rows)
+	}
+	return progress.Rows, err
 }
 
 // purgeBatch removes a batch of expired sessions. Where the server refuses to lock

@@ -62,6 +62,7 @@ type commands struct {
 	Purge      purgeCommand      `cmd:"" help:"Remove expired sessions."`
 	Stats      statsCommand      `cmd:"" help:"Count the sessions."`
 	Watch      watchCommand      `cmd:"" help:"Count the sessions again and again."`
+	NearCache  nearCacheCommand  `cmd:"" help:"Turn near caches off."`
 	Reindex    reindexCommand    `cmd:"" help:"Rebuild the indexes without keeping anybody out."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands in a shell."`
 }
@@ -166,10 +167,15 @@ func (e *environment) withCache(work func(cache *cache) error, options ...sessio
 	if e.audience != nil {
 		options = append(options, sessioncache.WithAudience(string(*e.audience)))
 	}
+	return e.withPool(func(pool *pgxpool.Pool) error { return work(sessioncache.New[json.RawMessage](pool, options...)) })
+}
+
+// withPool connects and runs a command's work on the connections.
+func (e *environment) withPool(work func(pool *pgxpool.Pool) error) error {
 	pool, err := pgxpool.New(e, e.url)
 	if err != nil {
 		return usageError{err}
 	}
 	defer pool.Close()
-	return work(sessioncache.New[json.RawMessage](pool, options...))
+	return work(pool)
 }

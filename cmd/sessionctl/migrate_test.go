@@ -114,14 +114,8 @@ func TestMigrateWithoutPrivilegesWholeTableUndistributed(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner := o.url
-	asRole, err := url.Parse(owner)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := asRole.Query()
-	query.Set("role", role)
-	asRole.RawQuery = query.Encode()
-	o.url = asRole.String()
+	asRole := withRole(t, owner, role)
+	o.url = asRole
 	for _, arguments := range [][]string{{"migrate", "up"}, {"migrate", "status"}} { // goose tries for three seconds each
 		_, errOut := o.both(exitFailed, arguments...)
 		if !strings.Contains(errOut, "may not create") || !strings.Contains(errOut, "use the role that owns the schema") {
@@ -130,11 +124,24 @@ func TestMigrateWithoutPrivilegesWholeTableUndistributed(t *testing.T) {
 	}
 	o.url = owner
 	o.want("OK", "migrate", "up")
-	o.url = asRole.String() // may not read the versions
+	o.url = asRole // may not read the versions
 	_, errOut := o.both(exitFailed, "migrate", "status")
 	if !strings.Contains(errOut, "may not create, change or read") {
 		t.Errorf("migrate status: %q", errOut)
 	}
+}
+
+// withRole returns a connection string with which a superuser acts as a role.
+func withRole(t *testing.T, connection, role string) string {
+	t.Helper()
+	asRole, err := url.Parse(connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := asRole.Query()
+	query.Set("role", role)
+	asRole.RawQuery = query.Encode()
+	return asRole.String()
 }
 
 // TestMigrateRefusesATableOfOthersWholeTableUndistributed says what is wrong with it, and

@@ -7,6 +7,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
@@ -18,9 +20,13 @@ func (statsCommand) Help() string {
 	return `With --json it prints
 
     {"live": 12, "expired": 3, "oldest_expired": 61.5,
-     "most_of_one_user": 2}
+     "most_of_one_user": 2,
+     "change_feed": {"near_caches": "used", "changes": 41,
+      "bytes": 24576, "age": 240.5}}
 
-where oldest_expired is for how long a session has been expired and not purged, in seconds, and 0 if there is none.`
+where oldest_expired is for how long a session has been expired and not purged, in seconds, and 0 if there is none.
+
+The change feed tells near caches what has changed. near_caches is used, draining (they are being turned off), off or unused. age is when purge last moved the time up to which it removes changes, in seconds ago; it does that every ten minutes at most. change_feed is null where there is no feed, or the role may not read it (SELECT on session_change).`
 }
 
 // statsJSON is what stats --json and watch --json print.
@@ -35,21 +41,56 @@ func asJSON(stats sessioncache.Stats) statsJSON {
 	return statsJSON{stats.Live, stats.Expired, stats.OldestExpired.Seconds(), stats.MostOfOneUser}
 }
 
+// feedJSON is what stats --json says of the change feed.
+type feedJSON struct {
+	NearCaches string  `json:"near_caches"`
+	Changes    int64   `json:"changes"`
+	Bytes      int64   `json:"bytes"`
+	Age        float64 `json:"age"`
+}
+
 func (c *statsCommand) Run(e *environment) error {
 	return e.withCache(func(cache *cache) error {
 		stats, err := cache.Stats(e)
 		if err != nil {
 			return err
 		}
-		if c.JSON {
-			return e.printJSON(asJSON(stats))
+		feed, ok, err := cache.FeedStats(e)
+		if pgErr, refused := errors.AsType[*pgconn.PgError](err); refused && pgErr.Code == insufficientPrivilege {
+			err = nil
 		}
-		return printStats(e.out, stats, "", "")
+		if err != nil {
+			return err
+		}
+		if !c.JSON {
+			return printStats(e.out, stats, "", "", feedLines(feed, ok)...)
+		}
+		document := struct {
+			statsJSON
+			ChangeFeed *feedJSON `json:"change_feed"`
+		}{asJSON(stats), nil}
+		if ok {
+			document.ChangeFeed = &feedJSON{feed.NearCaches, feed.Changes, feed.Bytes, feed.Age.Seconds()}
+		}
+		return e.printJSON(document)
 	})
 }
 
-// printStats prints a table, with what there is to say of two of its figures.
-func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string) error {
+// feedLines are the lines of a table about the change feed.
+func feedLines(feed sessioncache.FeedStats, ok bool) []string {
+	if !ok {
+		return []string{"change feed\tnone, or not readable"}
+	}
+	return []string{
+		"near caches\t" + feed.NearCaches,
+		fmt.Sprintf("changes in the feed\t%d (%d kB)", feed.Changes, feed.Bytes/1024),
+		fmt.Sprintf("feed purged\t%s ago", feed.Age.Round(time.Second)),
+	}
+}
+
+// printStats prints a table, with what there is to say of two of its figures, and more
+// lines.
+func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string, more ...string) error {
 	oldest := "–"
 	if stats.Expired > 0 {
 		oldest = stats.OldestExpired.Round(time.Second).String() + " ago"
@@ -59,6 +100,9 @@ func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string)
 	fmt.Fprintf(table, "expired, to be purged\t%d%s\n", stats.Expired, ofExpired)
 	fmt.Fprintf(table, "the oldest expired\t%s\n", oldest)
 	fmt.Fprintf(table, "most of one user\t%d\n", stats.MostOfOneUser)
+	for _, line := range more {
+		fmt.Fprintln(table, line)
+	}
 	return table.Flush()
 }
 
@@ -69,7 +113,7 @@ type watchCommand struct {
 }
 
 func (watchCommand) Help() string {
-	return `With --json each line is what stats --json prints, with the time, or the error if the database did not answer:
+	return `With --json each line is what stats --json prints of the sessions, with the time, or the error if the database did not answer:
 
     {"time": "2026-01-02T15:04:05Z", "live": 12, "expired": 3,
      "oldest_expired": 61.5, "most_of_one_user": 2}

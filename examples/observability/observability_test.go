@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -101,5 +102,77 @@ session_changes_total{change="update"} 0
 	}
 	if !slices.Contains(names, "GetSession") {
 		t.Errorf("spans %s; want one of GetSession", names)
+	}
+}
+
+// TestNearCacheExporters gives each counter a number of its own.
+func TestNearCacheExporters(t *testing.T) {
+	t.Parallel()
+	read := func() sessioncache.Metrics {
+		return sessioncache.Metrics{NearCache: sessioncache.NearCacheMetrics{
+			Hits: 71, Misses: 72, Waits: 73, Entries: 74, Polls: 75, FailedPolls: 76, Resets: 77, Restarts: 78,
+		}}
+	}
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(observability.Collector{Metrics: read})
+	err := testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP session_near_cache_lookups_total Lookups, by whether the near cache answered.
+# TYPE session_near_cache_lookups_total counter
+session_near_cache_lookups_total{result="hit"} 71
+session_near_cache_lookups_total{result="miss"} 72
+# HELP session_near_cache_waits_total Lookups that waited for a poll.
+# TYPE session_near_cache_waits_total counter
+session_near_cache_waits_total 73
+# HELP session_near_cache_entries Sessions in the near cache.
+# TYPE session_near_cache_entries gauge
+session_near_cache_entries 74
+# HELP session_near_cache_polls_total Polls of the change feed, failed ones included.
+# TYPE session_near_cache_polls_total counter
+session_near_cache_polls_total 75
+# HELP session_near_cache_failed_polls_total Polls of the change feed that failed.
+# TYPE session_near_cache_failed_polls_total counter
+session_near_cache_failed_polls_total 76
+# HELP session_near_cache_resets_total Polls that emptied the near cache, by what had changed.
+# TYPE session_near_cache_resets_total counter
+session_near_cache_resets_total{changed="server"} 78
+session_near_cache_resets_total{changed="sessions"} 77
+`), "session_near_cache_lookups_total", "session_near_cache_waits_total", "session_near_cache_entries",
+		"session_near_cache_polls_total", "session_near_cache_failed_polls_total", "session_near_cache_resets_total")
+	if err != nil {
+		t.Error(err)
+	}
+
+	reader := sdkmetric.NewManualReader()
+	if err := observability.Observe(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("sessions"), read); err != nil {
+		t.Fatal(err)
+	}
+	var data metricdata.ResourceMetrics
+	if err := reader.Collect(t.Context(), &data); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{}
+	for _, m := range data.ScopeMetrics[0].Metrics {
+		var points []metricdata.DataPoint[int64]
+		switch values := m.Data.(type) {
+		case metricdata.Sum[int64]:
+			points = values.DataPoints
+		case metricdata.Gauge[int64]:
+			points = values.DataPoints
+		}
+		for _, point := range points {
+			name, ok := strings.CutPrefix(m.Name, "session.near_cache.")
+			for _, a := range point.Attributes.ToSlice() {
+				name += " " + a.Value.Emit()
+			}
+			if ok {
+				got[name] = point.Value
+			}
+		}
+	}
+	want := map[string]int64{
+		"lookups true": 71, "lookups false": 72, "waits": 73, "entries": 74, "polls": 75, "failed_polls": 76, "resets sessions": 77, "resets server": 78,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("OpenTelemetry has %v; want %v", got, want)
 	}
 }

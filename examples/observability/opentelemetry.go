@@ -2,6 +2,7 @@ package observability
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/exaring/otelpgx"
@@ -16,31 +17,47 @@ import (
 //
 //	err := observability.Observe(otel.Meter("sessions"), cache.Metrics)
 func Observe(meter metric.Meter, read func() sessioncache.Metrics) error {
-	gets, err := meter.Int64ObservableCounter("session.gets", metric.WithDescription("Lookups, by whether there was a session."))
-	if err != nil {
-		return err
+	var all []metric.Observable
+	var failed error
+	counter := func(name, description string) metric.Int64Observable {
+		c, err := meter.Int64ObservableCounter(name, metric.WithDescription(description))
+		all, failed = append(all, c), errors.Join(failed, err)
+		return c
 	}
-	conflicts, err := meter.Int64ObservableCounter("session.conflicts", metric.WithDescription("Session ids used twice: attacks or bugs."))
-	if err != nil {
-		return err
-	}
-	superseded, err := meter.Int64ObservableCounter("session.superseded", metric.WithDescription("Uses of a token that a renewal had replaced."))
-	if err != nil {
-		return err
-	}
-	unavailable, err := meter.Int64ObservableCounter("session.unavailable", metric.WithDescription("Calls that the database did not answer."))
-	if err != nil {
-		return err
+	gets := counter("session.gets", "Lookups, by whether there was a session.")
+	conflicts := counter("session.conflicts", "Session ids used twice: attacks or bugs.")
+	superseded := counter("session.superseded", "Uses of a token that a renewal had replaced.")
+	unavailable := counter("session.unavailable", "Calls that the database did not answer.")
+	nearLookups := counter("session.near_cache.lookups", "Lookups, by whether the near cache answered.")
+	nearWaits := counter("session.near_cache.waits", "Lookups that waited for a poll.")
+	nearPolls := counter("session.near_cache.polls", "Polls of the change feed, failed ones included.")
+	nearFailed := counter("session.near_cache.failed_polls", "Polls of the change feed that failed.")
+	nearResets := counter("session.near_cache.resets", "Polls that emptied the near cache, by what had changed.")
+	nearEntries, err := meter.Int64ObservableGauge("session.near_cache.entries", metric.WithDescription("Sessions in the near cache."))
+	if failed = errors.Join(failed, err); failed != nil {
+		return failed
 	}
 	_, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		m := read()
-		o.ObserveInt64(gets, int64(m.Hits), metric.WithAttributes(attribute.Bool("found", true)))
-		o.ObserveInt64(gets, int64(m.Misses), metric.WithAttributes(attribute.Bool("found", false)))
-		o.ObserveInt64(conflicts, int64(m.Conflicts))
-		o.ObserveInt64(superseded, int64(m.Superseded))
-		o.ObserveInt64(unavailable, int64(m.Unavailable))
+		near := m.NearCache
+		observe := func(instrument metric.Int64Observable, n uint64, attributes ...attribute.KeyValue) {
+			o.ObserveInt64(instrument, int64(n), metric.WithAttributes(attributes...))
+		}
+		observe(gets, m.Hits, attribute.Bool("found", true))
+		observe(gets, m.Misses, attribute.Bool("found", false))
+		observe(conflicts, m.Conflicts)
+		observe(superseded, m.Superseded)
+		observe(unavailable, m.Unavailable)
+		observe(nearLookups, near.Hits, attribute.Bool("hit", true))
+		observe(nearLookups, near.Misses, attribute.Bool("hit", false))
+		observe(nearWaits, near.Waits)
+		observe(nearPolls, near.Polls)
+		observe(nearFailed, near.FailedPolls)
+		observe(nearResets, near.Resets, attribute.String("changed", "sessions"))
+		observe(nearResets, near.Restarts, attribute.String("changed", "server"))
+		observe(nearEntries, uint64(near.Entries))
 		return nil
-	}, gets, conflicts, superseded, unavailable)
+	}, append(all, nearEntries)...)
 	return err
 }
 

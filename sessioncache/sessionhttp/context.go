@@ -3,7 +3,6 @@ package sessionhttp
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -30,10 +29,13 @@ const (
 // under [ErrNoSession]. Without a session of a user who has logged in it has ended
 // already.
 //
-// On this server it ends at once, on the others within two seconds: one statement asks
-// for the sessions of all waiting requests. Waiting does not count as use: it starts no
-// idle timeout anew. While the database does not answer the context stays, for half a
-// minute; then it ends with sessioncache.ErrUnavailable for a cause.
+// Of a logout or a renewal on this server it learns at once. Of one on another server it
+// learns within sessioncache.NearCacheStaleness where the cache has a near cache
+// (sessioncache.WithNearCache) that works, and otherwise, as of a timeout, within two
+// seconds: one statement asks for the sessions of all waiting requests. Waiting does not
+// count as use: it starts no idle timeout anew. While the database does not answer the
+// context stays, for half a minute; then it ends with sessioncache.ErrUnavailable for a
+// cause.
 func (m *Manager[T]) Context(r *http.Request) context.Context {
 	const op = "context"
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -60,29 +62,54 @@ type watch struct {
 }
 
 // watcher asks for the sessions of all waiting requests. It has one goroutine while
-// there are any, and none otherwise.
+// there are any, and none otherwise. Where a near cache reads the change feed, each
+// request has one more, which has its session asked for when the feed tells of it.
 type watcher struct {
 	alive    func(ctx context.Context, tokens ...sid.Token) ([]bool, error)
+	changed  func(handle sid.Handle) (changed <-chan struct{}, stop func(), fed bool)
 	every    time.Duration
 	patience time.Duration
 	timeout  time.Duration // of a statement
 
 	mu      sync.Mutex
-	watches map[*watch]struct{}
-	wakeUp  chan struct{} // nil while nobody waits
+	watches map[*watch]bool // true: to be asked for now
+	wakeUp  chan struct{}   // nil while nobody waits
 }
 
+// add watches a session until ctx ends. Whatever ends it after add has returned is
+// noticed.
 func (w *watcher) add(ctx context.Context, watched *watch) {
+	changed, stop, _ := w.changed(watched.token.Handle())
+	if changed != nil {
+		defer func() { go w.follow(ctx, watched, changed, stop) }()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.watches == nil {
-		w.watches = map[*watch]struct{}{}
+		w.watches = map[*watch]bool{}
 	}
-	w.watches[watched] = struct{}{}
+	w.watches[watched] = false
 	context.AfterFunc(ctx, func() { w.remove(watched) })
 	if w.wakeUp == nil {
 		w.wakeUp = make(chan struct{}, 1)
 		go w.run(w.wakeUp)
+	}
+}
+
+// follow has a session asked for when the change feed tells of it, until ctx ends. A feed
+// that does not work tells so once, and again when it works: in between, the interval
+// has to do.
+func (w *watcher) follow(ctx context.Context, watched *watch, changed <-chan struct{}, stop func()) {
+	for {
+		select {
+		case <-changed:
+			stop()
+			changed, stop, _ = w.changed(watched.token.Handle()) // first, or a change in between would go unnoticed
+			w.wake(watched)
+		case <-ctx.Done():
+			stop()
+			return
+		}
 	}
 }
 
@@ -96,16 +123,47 @@ func (w *watcher) remove(watched *watch) {
 	}
 }
 
-// wake has the sessions asked for now.
-func (w *watcher) wake() {
+// wake has one session asked for now.
+func (w *watcher) wake(watched *watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if _, waits := w.watches[watched]; waits {
+		w.watches[watched] = true
+		w.wakeUpNow()
+	}
+}
+
+// wakeAll has all sessions asked for now.
+func (w *watcher) wakeAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for watched := range w.watches {
+		w.watches[watched] = true
+	}
 	if w.wakeUp != nil {
-		select {
-		case w.wakeUp <- struct{}{}:
-		default:
+		w.wakeUpNow()
+	}
+}
+
+// wakeUpNow ends the pause of run. The caller holds mu, and somebody waits.
+func (w *watcher) wakeUpNow() {
+	select {
+	case w.wakeUp <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the sessions to ask for: all, or those that are to be asked for now.
+func (w *watcher) take(all bool) (watches []*watch) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for watched, now := range w.watches {
+		if all || now {
+			watches = append(watches, watched)
+			w.watches[watched] = false
 		}
 	}
+	return watches
 }
 
 // run asks until wakeUp is closed.
@@ -114,17 +172,16 @@ func (w *watcher) run(wakeUp chan struct{}) {
 	defer tick.Stop()
 	answered := time.Now()
 	for {
+		all := false
 		select {
 		case _, ok := <-wakeUp:
 			if !ok {
 				return
 			}
 		case <-tick.C:
+			all = true
 		}
-		w.mu.Lock()
-		waiting := slices.Collect(maps.Keys(w.watches))
-		w.mu.Unlock()
-		for batch := range slices.Chunk(waiting, watchBatch) {
+		for batch := range slices.Chunk(w.take(all), watchBatch) {
 			if err := w.check(batch); err == nil {
 				answered = time.Now()
 			} else if time.Since(answered) > w.patience {

@@ -96,7 +96,7 @@ func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
 func (m *Manager[T]) answer(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
 	switch {
-	case errors.Is(err, sessioncache.ErrUnavailable), errors.Is(err, sessioncache.ErrSuperseded):
+	case errors.Is(err, sessioncache.ErrUnavailable), errors.Is(err, sessioncache.ErrSuperseded), errors.Is(err, sessioncache.ErrNotAwaited):
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
 	case errors.Is(err, ErrNoSession), errors.Is(err, ErrNotFresh):

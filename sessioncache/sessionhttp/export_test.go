@@ -2,7 +2,10 @@ package sessionhttp
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
 // SetWatch sets how often the sessions of waiting requests are asked for, and how long
@@ -27,4 +30,14 @@ func (m *Manager[T]) Age(ctx context.Context, d time.Duration) {
 	}
 	defer s.unlock()
 	s.at = s.at.Add(-d)
+}
+
+// CountAsked counts the sessions that are asked for because requests wait for their end.
+// It is called before anybody waits.
+func (m *Manager[T]) CountAsked(n *atomic.Int64) {
+	alive := m.watcher.alive
+	m.watcher.alive = func(ctx context.Context, tokens ...sid.Token) ([]bool, error) {
+		n.Add(int64(len(tokens)))
+		return alive(ctx, tokens...)
+	}
 }

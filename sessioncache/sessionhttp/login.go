@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -19,7 +20,8 @@ import (
 //
 // Of more than four session cookies it returns [ErrMalformedCookie], as
 // [Manager.Logout] does. With an error nothing has changed, but for
-// sessioncache.ErrUnavailable: then the former session may have ended.
+// sessioncache.ErrUnavailable, when the former session may have ended, and for
+// sessioncache.ErrNotAwaited ([Manager]).
 func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T, options ...LoginOption) error {
 	return m.run(w, r, "log in", func(t *Tx[T]) error { return t.Login(user, options...) })
 }
@@ -57,7 +59,7 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 		return err
 	}
 	if len(former) == 0 {
-		err = store(t.cache)
+		err = t.happened(store(t.cache))
 	} else {
 		err = t.atomically(store)
 	}
@@ -191,11 +193,18 @@ func (t *Tx[T]) accept(token sid.Token) error {
 	if !ok {
 		return ErrUnknownSession
 	}
-	for _, former := range t.session.credentials.tokens {
-		if former.Handle() == token.Handle() {
-			continue
-		}
-		if err := replace(t.ctx, t.cache, former); err != nil {
+	formers := slices.DeleteFunc(slices.Clone(t.session.credentials.tokens), func(former sid.Token) bool {
+		return former.Handle() == token.Handle()
+	})
+	if len(formers) > 0 {
+		if err := t.atomically(func(cache *sessioncache.Cache[T]) error {
+			for _, former := range formers {
+				if err := replace(t.ctx, cache, former); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
 			return err
 		}
 	}
@@ -216,13 +225,20 @@ func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...session
 		return sid.Token{}, failed(op, errFake)
 	}
 	token, err := m.cache.Issue(ctx, user, options...)
-	if err != nil {
+	notAwaited := errors.Is(err, sessioncache.ErrNotAwaited)
+	if err != nil && !notAwaited {
 		return sid.Token{}, failed(op, err)
+	}
+	if notAwaited { // as in run
+		ctx = context.WithoutCancel(ctx)
 	}
 	event := Event{Kind: EventIssueBearer, Handle: token.Handle(), UserID: userID(user)}
 	if s != nil {
 		event.RemoteAddr = m.config.remote(s.request)
 	}
 	m.report(ctx, event)
+	if notAwaited {
+		return token, failed(op, err)
+	}
 	return token, nil
 }

@@ -10,8 +10,9 @@ import (
 
 // Logout ends the session of the request and clears its cookies. Without a session
 // it clears them all the same. Of several session cookies it ends the sessions of
-// all, of four at most: of more it returns [ErrMalformedCookie]. With an error the
-// session may live on, and the cookies stay: the user is not logged out.
+// all, of four at most: of more it returns [ErrMalformedCookie]. With an error, but for
+// sessioncache.ErrNotAwaited ([Manager]), the session may live on, and the cookies stay:
+// the user is not logged out.
 func (m *Manager[T]) Logout(w http.ResponseWriter, r *http.Request) error {
 	return m.run(w, r, "log out", func(t *Tx[T]) error { return t.logout() })
 }
@@ -20,21 +21,35 @@ func (t *Tx[T]) logout() error {
 	if t.session.credentials.many {
 		return ErrMalformedCookie
 	}
+	var err error
+	if len(t.session.credentials.tokens) > 1 {
+		err = t.atomically(t.revoke) // to wait for near caches once
+	} else {
+		err = t.happened(t.revoke(t.cache))
+	}
+	if err != nil {
+		return err
+	}
+	t.forget()
+	return nil
+}
+
+// revoke ends the sessions of all tokens that the request carries.
+func (t *Tx[T]) revoke(cache *sessioncache.Cache[T]) error {
 	for _, token := range t.session.credentials.tokens {
 		// The audit log is to say whose session it was, and not to believe a stranger who
 		// names its handle.
-		session, _, err := t.cache.Authenticate(t.ctx, token)
+		session, _, err := cache.Authenticate(t.ctx, token)
 		if errors.Is(err, sessioncache.ErrUnavailable) {
 			return err
 		}
-		if err := t.cache.Revoke(t.ctx, token); err != nil {
-			return err
-		}
-		if session.Handle == token.Handle() {
+		if session.Handle == token.Handle() { // now: a Revoke that has happened may return an error
 			t.thenReport(Event{Kind: EventLogout, Handle: session.Handle, UserID: session.UserID})
 		}
+		if err := cache.Revoke(t.ctx, token); err != nil {
+			return err
+		}
 	}
-	t.forget()
 	return nil
 }
 
@@ -65,7 +80,8 @@ func (t *Tx[T]) LogoutEverywhere() (n int64, err error) {
 	if err != nil {
 		return 0, t.wrap(op, err)
 	}
-	if n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID); err != nil {
+	n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID)
+	if err = t.happened(err); err != nil {
 		return 0, t.wrap(op, err)
 	}
 	t.forget()
@@ -87,7 +103,8 @@ func (t *Tx[T]) LogoutOthers() (n int64, err error) {
 	if err != nil {
 		return 0, t.wrap(op, err)
 	}
-	if n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID, session.Handle); err != nil {
+	n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID, session.Handle)
+	if err = t.happened(err); err != nil {
 		return 0, t.wrap(op, err)
 	}
 	t.ends = true
@@ -123,7 +140,8 @@ func (t *Tx[T]) logoutSession(text string) error {
 	case !ok, session.UserID != owner.UserID, session.Anonymous():
 		return ErrUnknownHandle
 	}
-	if _, err := t.cache.DeleteSession(t.ctx, handle); err != nil {
+	_, err = t.cache.DeleteSession(t.ctx, handle)
+	if err := t.happened(err); err != nil {
 		return err
 	}
 	t.ends = true

@@ -11,6 +11,11 @@ import (
 //
 // Those that take a ResponseWriter may set cookies: call them before the body is
 // written. Those that take a request or its context need [Manager.Middleware].
+//
+// Those that change a session return sessioncache.ErrNotAwaited when the request's
+// context ends while they wait for near caches (sessioncache.WithNearCache). All of it
+// has happened then, cookies and events included; other servers may see what was before
+// for sessioncache.NearCacheStaleness at most.
 type Manager[T any] struct {
 	cache   *sessioncache.Cache[T]
 	config  config
@@ -41,6 +46,6 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 		}
 		m.profile = profile
 	}
-	m.watcher = watcher{alive: cache.Alive, every: watchInterval, patience: watchPatience, timeout: m.config.lookupTimeout}
+	m.watcher = watcher{alive: cache.Alive, changed: cache.Changed, every: watchInterval, patience: watchPatience, timeout: m.config.lookupTimeout}
 	return m
 }

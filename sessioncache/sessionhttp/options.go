@@ -122,10 +122,11 @@ func WithDomain(domain string) Option {
 // and the re-authentication page. A handler must not take
 // [sessioncache.ErrUnavailable] for "logged out". A nil handler panics.
 //
-// Default: 503 for [sessioncache.ErrUnavailable] and [sessioncache.ErrSuperseded], 401
-// for [ErrNoSession] and [ErrNotFresh], 404 for [ErrUnknownHandle], else 500. What is
-// neither 401 nor 404 is logged.
+// Default: 503 for [sessioncache.ErrUnavailable], [sessioncache.ErrSuperseded] and
+// [sessioncache.ErrNotAwaited], 401 for [ErrNoSession] and [ErrNotFresh], 404 for
+// [ErrUnknownHandle], else 500. What is neither 401 nor 404 is logged.
 //
+// [sessioncache.ErrNotAwaited]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrNotAwaited
 // [sessioncache.ErrUnavailable]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUnavailable
 // [sessioncache.ErrSuperseded]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrSuperseded
 func WithErrorHandler(handler func(w http.ResponseWriter, r *http.Request, err error)) Option {

@@ -46,7 +46,7 @@ func (t *Tx[T]) renew(kind EventKind, options ...sessioncache.RenewOption) error
 		return err
 	}
 	token, ok, err := t.cache.Renew(t.ctx, t.session.token, options...)
-	if err != nil {
+	if err = t.happened(err); err != nil {
 		t.reportSuperseded(err)
 		return err
 	}

@@ -142,7 +142,7 @@ func (m *Manager[T]) find(ctx context.Context, cache *sessioncache.Cache[T], s *
 	return m.findAgain(ctx, cache, s)
 }
 
-// findAgain asks the database, whatever the request knows.
+// findAgain asks again, whatever the request knows.
 func (m *Manager[T]) findAgain(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
 	s.response.read.Store(true)
 	if s.absent != nil || s.fake {

@@ -21,7 +21,8 @@ type Tx[T any] struct {
 	ctx     context.Context
 	session *requestSession[T]
 
-	ends bool // sessions have ended, or tokens
+	ends       bool  // sessions have ended, or tokens
+	notAwaited error // what was changed has happened, but near caches were not awaited
 
 	// What the client and the audit log learn once all of it has happened.
 	effects []func(w http.ResponseWriter)
@@ -54,13 +55,29 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 		}
 		return failed(op, err)
 	}
+	if t.notAwaited != nil { // the request's context has ended; an audit log is to hear of it all the same
+		t.ctx = context.WithoutCancel(t.ctx)
+	}
 	for _, effect := range t.effects {
 		effect(w)
 	}
 	if t.ends {
-		m.watcher.wake()
+		m.watcher.wakeAll()
+	}
+	if t.notAwaited != nil {
+		return failed(op, t.notAwaited)
 	}
 	return nil
+}
+
+// happened takes the error of a call that changes sessions, and returns it unless the
+// change has happened. The error of one that has is noted, for after its effects.
+func (t *Tx[T]) happened(err error) error {
+	if errors.Is(err, sessioncache.ErrNotAwaited) {
+		t.notAwaited = err
+		return nil
+	}
+	return err
 }
 
 // Tx runs fn in a transaction of isolation level read committed, and commits it when
@@ -87,13 +104,13 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 				s.forgetAnswer()
 			}
 		}()
-		err := m.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
+		err := t.happened(m.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
 			t.cache, t.inTx = cache, true
 			if err := fn(tx, t); err != nil {
 				return errCallback{err}
 			}
 			return nil
-		})
+		}))
 		committed = err == nil
 		return err
 	})
@@ -102,7 +119,7 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 // atomically runs statements in a transaction of their own, or a savepoint: the
 // application may go on after an error.
 func (t *Tx[T]) atomically(statements func(cache *sessioncache.Cache[T]) error) error {
-	return t.cache.Tx(t.ctx, func(_ pgx.Tx, cache *sessioncache.Cache[T]) error { return statements(cache) })
+	return t.happened(t.cache.Tx(t.ctx, func(_ pgx.Tx, cache *sessioncache.Cache[T]) error { return statements(cache) }))
 }
 
 // then notes what happens once all changes have.

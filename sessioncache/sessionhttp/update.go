@@ -41,7 +41,7 @@ func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) e
 		updated = *user
 		return nil
 	})
-	if err != nil {
+	if err = t.happened(err); err != nil {
 		t.reportSuperseded(err)
 		return err
 	}

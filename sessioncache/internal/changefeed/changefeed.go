@@ -9,6 +9,7 @@
 package changefeed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type Feed struct {
 
 	used      bool // this Feed has found near caches in use
 	turnedOff bool // and then turned off
+	missing   bool // the last poll has found no feed
 }
 
 // New returns a Feed whose first poll is a reset. The queries run on a pool or on a
@@ -94,9 +96,14 @@ func (f *Feed) Poll(ctx context.Context) (Poll, error) {
 	if f.turnedOff {
 		return Poll{}, ErrTurnedOff
 	}
+	if f.missing {
+		if has, err := f.queries.HasChangeFeed(ctx); err != nil || !has {
+			return Poll{}, cmp.Or(interpret(err), errMissing)
+		}
+	}
 	for range attempts {
 		row, err := f.poll(ctx)
-		if err != nil {
+		if f.missing = isMissing(err); err != nil {
 			return Poll{}, interpret(err)
 		}
 		ready, err := f.prepare(ctx, row)

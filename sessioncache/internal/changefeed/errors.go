@@ -14,6 +14,8 @@ import (
 // tables, or the table is distributed.
 var ErrNoFeed = errors.New("no change feed")
 
+var errMissing = fmt.Errorf("%w (run the migrations: sessionctl migrate up)", ErrNoFeed)
+
 var errIncomplete = errors.New("the tables of migration 3 are shadowed or in several schemas, session_cache is partitioned, " +
 	"inherits or has row-level security, or triggers are missing or disabled (migrate down to version 2 and up again)")
 
@@ -37,7 +39,7 @@ func interpret(err error) error {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {
 		case undefinedTable, undefinedColumn, undefinedFunction, invalidSchemaName:
-			return fmt.Errorf("%w (run the migrations: sessionctl migrate up): %w", ErrNoFeed, err)
+			return fmt.Errorf("%w: %w", errMissing, err)
 		case insufficientPrivilege:
 			return fmt.Errorf("%w (a near cache needs SELECT on session_change, SELECT and INSERT on session_change_epoch, "+
 				"SELECT and UPDATE on session_change_state): %w", ErrNoFeed, err)
@@ -46,4 +48,10 @@ func interpret(err error) error {
 		}
 	}
 	return err
+}
+
+// isMissing tells whether a table of the feed is missing.
+func isMissing(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == undefinedTable
 }

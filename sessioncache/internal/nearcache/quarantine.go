@@ -2,13 +2,12 @@ package nearcache
 
 // quarantine keeps lookups out of memory that were sent before its end.
 type quarantine struct {
-	active bool
-	start  Instant
+	start Instant
 }
 
 // begin starts the quarantine.
 func (q *quarantine) begin(now Instant) {
-	*q = quarantine{active: true, start: now}
+	q.start = now
 }
 
 // over tells whether a lookup that was sent at t comes after the quarantine, by both
@@ -16,15 +15,12 @@ func (q *quarantine) begin(now Instant) {
 func (q *quarantine) over(t Instant) bool {
 	mono, wall := t.Mono-q.start.Mono, t.Wall-q.start.Wall
 	switch {
-	case !q.active:
 	case mono < 0:
 		return false // sent before the quarantine began
 	case wall < 0: // the wall clock was set back: start again, or it would last as long as the step
 		q.start = t
 		return false
-	case mono < int64(Quarantine) || wall < int64(Quarantine):
-		return false
+	default:
+		return mono >= int64(Quarantine) && wall >= int64(Quarantine)
 	}
-	q.active = false
-	return true
 }

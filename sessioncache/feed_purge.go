@@ -1,0 +1,56 @@
+package sessioncache
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/rhaptos/sessiondb/db"
+)
+
+// purgeFeed removes changes from the feed once they are ten minutes old, in batches as
+// sessions are. A near cache that has not polled since then notices that, and forgets
+// what it knows.
+func (c *Cache[T]) purgeFeed(ctx context.Context, p *purge) error {
+	var changes int64
+	err := p.run(ctx, func() (more bool, err error) {
+		deleted, err := c.purgeChanges(ctx)
+		changes += deleted
+		return deleted >= purgeBatch, err
+	})
+	switch {
+	case hasCode(err, undefinedTable): // before the migration, or on Citus
+		return nil
+	case errors.Is(err, errRawTransaction): // an error would end the transaction, and a savepoint cannot be had
+		return nil
+	case rolledBack(err): // somebody else purges: let them
+		return nil
+	case hasCode(err, insufficientPrivilege):
+		c.shared.unpurged.Do(func() {
+			c.config.logger.LogAttrs(ctx, slog.LevelWarn, "change feed not purged: the role needs SELECT and DELETE on session_change, "+
+				"SELECT and UPDATE on session_change_state", slog.Any("error", withoutValues(err)))
+		})
+		return nil
+	}
+	if err == nil && changes > 0 {
+		c.config.logger.LogAttrs(ctx, slog.LevelDebug, "change feed purged", slog.Int64("changes", changes))
+	}
+	return err
+}
+
+// purgeChanges removes a batch of changes. The horizon, which tells near caches that
+// changes are gone, is committed with it. In a caller's transaction both are part of that,
+// behind a savepoint, because the transaction has to go on where there is no feed.
+func (c *Cache[T]) purgeChanges(ctx context.Context) (deleted int64, err error) {
+	err = c.inTx(ctx, func(queries *db.Queries) error {
+		if _, err := queries.AdvanceChangeHorizon(ctx); err != nil {
+			return err
+		}
+		deleted, err = queries.DeleteChanges(ctx, purgeBatch)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return deleted, nil
+}
