@@ -76,7 +76,11 @@ test-settings: postgresql ## run the tests at awkward settings
 test-readme: postgresql ## run the README's programs as pasted
 	cd systemtest && go test -count=1 -v -run TestReadme ./...
 
-FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme'
+FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestMutations'
+
+.PHONY: test-mutations
+test-mutations: postgresql ## break the near cache in every way
+	cd systemtest && go test -count=1 -v -timeout 30m -run TestMutations ./... -args -mutations
 
 .PHONY: test-faults
 test-faults: postgresql ## check some histories under each fault

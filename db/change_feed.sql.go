@@ -248,12 +248,14 @@ WITH epoch AS MATERIALIZED (
     FROM made
         JOIN pg_catalog.pg_trigger ON tgrelid = made.relation AND tgname = made.name
         JOIN pg_catalog.pg_proc ON pg_proc.oid = tgfoid
+), database AS MATERIALIZED (
+    SELECT pg_database.oid::text AS oid FROM pg_catalog.pg_database WHERE datname = current_database()
 )
 SELECT
     coalesce((SELECT epoch.epoch FROM epoch), '00000000-0000-0000-0000-000000000000')::uuid AS epoch,
     (date_part('epoch', pg_postmaster_start_time()) * 1000000)::bigint AS server_start,
     pg_is_in_recovery()::bool AS in_recovery,
-    concat_ws(' ', relation.objects, hook.objects)::text AS objects,
+    concat_ws(' ', database.oid, relation.objects, hook.objects)::text AS objects,
     (relation.complete AND hook.complete)::bool AS complete,
     state.near_caches::text AS near_caches,
     coalesce(state.generation, '00000000-0000-0000-0000-000000000000')::uuid AS generation,
@@ -263,7 +265,7 @@ SELECT
     (ARRAY(SELECT pg_snapshot_xip(pg_current_snapshot())))::text[]::bigint[] AS xip,
     changes.everything::bool AS everything,
     (CASE WHEN changes.sessionids IS NULL OR changes.everything THEN '{}' ELSE changes.sessionids END)::_uuid AS sessionids
-FROM state, changes, relation, hook
+FROM state, changes, relation, hook, database
 `
 
 type PollChangesParams struct {
@@ -295,10 +297,10 @@ type PollChangesRow struct {
 // applied and of this one, epoch, server_start, objects and generation are the same, and
 // the horizon of this one is not past the xmin of that one; and not everything is true,
 // which says that any session may have changed. The epoch is zero when there is none: a
-// server that has recovered from a crash. Objects names the tables, the triggers and
-// their functions in the version that they have. Complete tells that nothing shadows
-// them and that the triggers are as the migration made them. Transaction ids are those
-// of PostgreSQL's xid8.
+// server that has recovered from a crash. Objects names the database (its copies have the
+// rest, too), and the tables, the triggers and their functions in the version that they
+// have. Complete tells that nothing shadows them and that the triggers are as the migration
+// made them. Transaction ids are those of PostgreSQL's xid8.
 //
 // (The tables are read in this order by every plan, and the epoch first, which the down
 // migration drops first: whoever waits for it must hold none of the others. Two

@@ -120,6 +120,9 @@ func (c *Cache[T]) askForUse() {
 }
 
 func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
+	if c.inCallersTx() { // which may show what was long ago
+		return true, nil
+	}
 	u := &c.shared.use
 	asked := nearcache.Now()
 	if u.unfed.Load() {

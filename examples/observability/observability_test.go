@@ -162,7 +162,7 @@ session_near_cache_resets_total{changed="sessions"} 77
 		for _, point := range points {
 			name, ok := strings.CutPrefix(m.Name, "session.near_cache.")
 			for _, a := range point.Attributes.ToSlice() {
-				name += " " + a.Value.Emit()
+				name += " " + a.Value.String()
 			}
 			if ok {
 				got[name] = point.Value
