@@ -112,10 +112,10 @@ func (r *reader) polled(t *testing.T, n uint64) {
 	}
 }
 
-func (r *reader) keep(t *testing.T, ticket nearcache.Ticket) bool {
+func (r *reader) keep(t *testing.T, ticket nearcache.Ticket) {
 	t.Helper()
 	value := "before"
-	return r.Keep(ticket, r.serverStart(t), false, r.id, &value, time.Hour)
+	r.Keep(ticket, r.serverStart(t), false, r.id, &value, time.Hour)
 }
 
 func (r *reader) serverStart(t *testing.T) (start int64) {
