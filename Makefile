@@ -84,15 +84,15 @@ test-mutations: postgresql ## break the near cache in every way
 
 .PHONY: test-faults
 test-faults: postgresql ## check some histories under each fault
-	$(FAULTS) -timeout 10m ./... -args -histories=3
+	$(FAULTS) -timeout 15m ./... -args -histories=3
 
 .PHONY: systemtest
 systemtest: test-pgbouncer test-browser ## check 240 histories, PgBouncer and browsers
-	$(FAULTS) -timeout 20m ./... -args -histories=15
+	$(FAULTS) -timeout 30m ./... -args -histories=15 -near=5s
 
 .PHONY: soak
 soak: postgresql ## check 1,120 histories (15 minutes)
-	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m
+	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m -near=1m
 
 FUZZTIME := 1m
 

@@ -82,8 +82,8 @@ func waitsForLock(t *testing.T, pool *pgxpool.Pool) {
 	})
 }
 
-// TestChangeThatWaitedForALock: the time that counts begins with its commit.
-func TestChangeThatWaitedForALock(t *testing.T) {
+// TestChangeThatWaitedForALockWholeTableUndistributed: the time that counts begins with its commit.
+func TestChangeThatWaitedForALockWholeTableUndistributed(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	for range orderAttempts {
 		id := set(t, other, raw(`{}`))
@@ -103,8 +103,8 @@ func TestChangeThatWaitedForALock(t *testing.T) {
 	}
 }
 
-// TestDeleteThatFindsNothing returns while the Delete that found something still waits.
-func TestDeleteThatFindsNothing(t *testing.T) {
+// TestDeleteThatFindsNothingWholeTableUndistributed returns while the Delete that found something still waits.
+func TestDeleteThatFindsNothingWholeTableUndistributed(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	for range orderAttempts {
 		id := set(t, other, raw(`{}`))
@@ -128,8 +128,8 @@ func TestDeleteThatFindsNothing(t *testing.T) {
 	}
 }
 
-// TestFlagReadLongAgo: a server learns that no near cache is in use; then one is.
-func TestFlagReadLongAgo(t *testing.T) {
+// TestFlagReadLongAgoWholeTableUndistributed: a server learns that no near cache is in use; then one is.
+func TestFlagReadLongAgoWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(t *testing.T, pool *pgxpool.Pool, other *sessioncache.Cache[raw], id string){
 		"before the change": func(t *testing.T, pool *pgxpool.Pool, other *sessioncache.Cache[raw], id string) {
@@ -171,8 +171,8 @@ func TestFlagReadLongAgo(t *testing.T) {
 	}
 }
 
-// TestTurnedOffAndOn: a change that knows of the time in between returns at once.
-func TestTurnedOffAndOn(t *testing.T) {
+// TestTurnedOffAndOnWholeTableUndistributed: a change that knows of the time in between returns at once.
+func TestTurnedOffAndOnWholeTableUndistributed(t *testing.T) {
 	near, _, pool := setupNear[raw](t)
 	for range orderAttempts {
 		other := sessioncache.New[raw](pool) // which has not asked yet
@@ -233,9 +233,9 @@ func isLookup(sql string) bool {
 	return len(sql) > len(name) && sql[:len(name)] == name
 }
 
-// TestLookupUnderWay: a session ends after a lookup has been answered and before the
+// TestLookupUnderWayWholeTableUndistributed: a session ends after a lookup has been answered and before the
 // answer has come. Nobody who asks later gets it, from the lookup or from memory.
-func TestLookupUnderWay(t *testing.T) {
+func TestLookupUnderWayWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	g := &lookupGate{answered: make(chan struct{}), open: make(chan struct{})}
 	pool := sessiontest.NewPool(t, func(config *pgxpool.Config) { config.ConnConfig.Tracer = g })

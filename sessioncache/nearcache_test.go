@@ -47,7 +47,7 @@ func wantHit[T any](t *testing.T, near *sessioncache.Cache[T], call func()) {
 	}
 }
 
-func TestNearCacheAnswersFromMemory(t *testing.T) {
+func TestNearCacheAnswersFromMemoryUndistributed(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	user := raw(`{"user_id":"u","x":1}`)
 	id, token := set(t, other, user), issue(t, other, user)
@@ -73,9 +73,9 @@ func TestNearCacheAnswersFromMemory(t *testing.T) {
 	})
 }
 
-// TestNearCacheAsksAboutOtherSecrets: memory lets in with the secret it knows, and is no
+// TestNearCacheAsksAboutOtherSecretsUndistributed: memory lets in with the secret it knows, and is no
 // oracle for others.
-func TestNearCacheAsksAboutOtherSecrets(t *testing.T) {
+func TestNearCacheAsksAboutOtherSecretsUndistributed(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	token := issue(t, other, raw(`{}`))
 	wantOpens(t, near, token, `{}`)
@@ -89,9 +89,9 @@ func TestNearCacheAsksAboutOtherSecrets(t *testing.T) {
 	wantHit(t, near, func() { wantOpens(t, near, token, `{}`) })
 }
 
-// TestNearCacheSeesEveryChange makes each kind of change on another server. Once it has
+// TestNearCacheSeesEveryChangeUndistributed makes each kind of change on another server. Once it has
 // returned, memory does not show what was before.
-func TestNearCacheSeesEveryChange(t *testing.T) {
+func TestNearCacheSeesEveryChangeUndistributed(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	ctx := t.Context()
 	const before, after = `{"user_id":"u"}`, `{"user_id":"u","n":1}`
@@ -171,7 +171,7 @@ func TestNearCacheSeesEveryChange(t *testing.T) {
 	}
 }
 
-func TestNearCacheSeesDeleteUserSessions(t *testing.T) {
+func TestNearCacheSeesDeleteUserSessionsUndistributed(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	user := userOf(newID())
 	a, b := issue(t, other, user), issue(t, other, user)
@@ -188,8 +188,8 @@ func TestNearCacheSeesDeleteUserSessions(t *testing.T) {
 	wantOpens(t, near, b, string(user))
 }
 
-// TestNearCacheRace races lookups on one server with logouts on others.
-func TestNearCacheRace(t *testing.T) {
+// TestNearCacheRaceUndistributed races lookups on one server with logouts on others.
+func TestNearCacheRaceUndistributed(t *testing.T) {
 	near, _, pool := setupNear[raw](t)
 	const rounds, sessions = 8, 250
 	for range rounds {
@@ -237,9 +237,9 @@ func TestNearCacheRace(t *testing.T) {
 	}
 }
 
-// TestEveryChangeWaits: whatever a change has found, somebody else's may have committed a
+// TestEveryChangeWaitsWholeTableUndistributed: whatever a change has found, somebody else's may have committed a
 // moment ago. While no near cache is in use, nobody waits.
-func TestEveryChangeWaits(t *testing.T) {
+func TestEveryChangeWaitsWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	pool := sessiontest.NewPool(t)
@@ -315,8 +315,8 @@ func TestEveryChangeWaits(t *testing.T) {
 	}
 }
 
-// TestChangeWhoseContextEndsWhileItWaits has happened, and says so.
-func TestChangeWhoseContextEndsWhileItWaits(t *testing.T) {
+// TestChangeWhoseContextEndsWhileItWaitsUndistributed has happened, and says so.
+func TestChangeWhoseContextEndsWhileItWaitsUndistributed(t *testing.T) {
 	_, other, _ := setupNear[raw](t)
 	id := set(t, other, raw(`{}`))
 	if err := other.AwaitNearCaches(t.Context()); err != nil { // it knows now that they are in use
@@ -333,7 +333,7 @@ func TestChangeWhoseContextEndsWhileItWaits(t *testing.T) {
 	}
 }
 
-func TestNearCacheOfUsersThatPoint(t *testing.T) {
+func TestNearCacheOfUsersThatPointUndistributed(t *testing.T) {
 	type user struct{ Roles []string }
 	clone := func(u user) user { return user{slices.Clone(u.Roles)} }
 	near, other, _ := setupNear[user](t, sessioncache.WithClone(clone))
@@ -360,8 +360,8 @@ func TestNearCacheOptions(t *testing.T) {
 	})
 }
 
-// TestNearCacheWithoutAFeed asks the database, and says so once.
-func TestNearCacheWithoutAFeed(t *testing.T) {
+// TestNearCacheWithoutAFeedWholeTableUndistributed asks the database, and says so once.
+func TestNearCacheWithoutAFeedWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	pool := sessiontest.NewPool(t)
 	execute := func(statement string) {
@@ -394,7 +394,7 @@ func countOf(text, part string) (n int) {
 	return n
 }
 
-func TestEnded(t *testing.T) {
+func TestEndedUndistributed(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	for name, cache := range map[string]*sessioncache.Cache[raw]{"with a near cache": near, "without": other} {
 		token := issue(t, other, raw(`{}`))

@@ -13,6 +13,13 @@ import (
 // TestMain looks for goroutines that the store has left behind, once all tests are
 // over and all pools closed.
 func TestMain(m *testing.M) {
+	if config := os.Getenv(processVariable); config != "" {
+		if err := runProcess(config); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	code := m.Run()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {

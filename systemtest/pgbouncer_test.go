@@ -41,10 +41,6 @@ func TestPgBouncer(t *testing.T) {
 // connection string.
 func startPgBouncer(t *testing.T) string {
 	t.Helper()
-	path, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		path = "/usr/sbin/pgbouncer" // where Debian has it, and PATH may not
-	}
 	server, err := sessiontest.Start(t.Context(), "listen_addresses = '127.0.0.1'")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +58,20 @@ func startPgBouncer(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startPgBouncerOn(t, upstream.Port, upstream.Database)
+}
 
+// pgBouncerPath is where PgBouncer is, or would be.
+func pgBouncerPath() string {
+	if path, err := exec.LookPath("pgbouncer"); err == nil {
+		return path
+	}
+	return "/usr/sbin/pgbouncer" // where Debian has it, and PATH may not
+}
+
+// startPgBouncerOn runs PgBouncer before a database of the server on a port.
+func startPgBouncerOn(t *testing.T, upstream uint16, database string) string {
+	t.Helper()
 	port := freePort(t)
 	folder := t.TempDir()
 	settings := filepath.Join(folder, "pgbouncer.ini")
@@ -80,9 +89,10 @@ auth_file = %s
 pool_mode = transaction
 default_pool_size = 20
 max_client_conn = 1000
+server_login_retry = 1
 log_connections = 0
 log_disconnections = 0
-`, upstream.Port, upstream.Database, port, users))
+`, upstream, database, port, users))
 
 	arguments := []string{"-q", settings}
 	if os.Getuid() == 0 { // it refuses to run as root, and to read root's files as another
@@ -93,7 +103,7 @@ log_disconnections = 0
 		}
 		arguments = []string{"-q", "-u", "postgres", settings}
 	}
-	pgbouncer := exec.Command(path, arguments...)
+	pgbouncer := exec.Command(pgBouncerPath(), arguments...)
 	pgbouncer.Stderr = os.Stderr
 	if err := pgbouncer.Start(); err != nil {
 		t.Fatalf("%v: install it (apt-get install pgbouncer)", err)

@@ -20,9 +20,9 @@ import (
 // neverAsk makes sure that nobody learns of anything by asking now and then.
 func (s *site) neverAsk() { s.sessions.SetWatch(time.Hour, time.Hour) }
 
-// TestContextFollowsTheFeed: what ends a session on one server, or its token, ends the
+// TestContextFollowsTheFeedUndistributed: what ends a session on one server, or its token, ends the
 // contexts on another with a near cache, which does not wait for the interval.
-func TestContextFollowsTheFeed(t *testing.T) {
+func TestContextFollowsTheFeedUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
@@ -72,9 +72,9 @@ func TestContextFollowsTheFeed(t *testing.T) {
 	}
 }
 
-// TestContextGoesOnFollowing after a change that ends nothing, after the feed has told
+// TestContextGoesOnFollowingUndistributed after a change that ends nothing, after the feed has told
 // that anything may have changed, and after it has failed.
-func TestContextGoesOnFollowing(t *testing.T) {
+func TestContextGoesOnFollowingUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
@@ -119,9 +119,9 @@ func TestContextGoesOnFollowing(t *testing.T) {
 	wantEnd(waiting, t, "Logout", sessionhttp.ErrNoSession)
 }
 
-// TestContextBeforeTheFirstPoll: a request that waits from before the near cache has
+// TestContextBeforeTheFirstPollWholeTableUndistributed: a request that waits from before the near cache has
 // polled for the first time learns of the end, too.
-func TestContextBeforeTheFirstPoll(t *testing.T) {
+func TestContextBeforeTheFirstPollWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := server(t, database, sessioncache.WithNearCache(10)), server(t, database)
@@ -137,9 +137,9 @@ func TestContextBeforeTheFirstPoll(t *testing.T) {
 	wantEnd(waiting, t, "Logout", sessionhttp.ErrNoSession)
 }
 
-// TestContextInARaceWithALogoutElsewhere: a session that memory still has when a request
+// TestContextInARaceWithALogoutElsewhereUndistributed: a session that memory still has when a request
 // begins to wait ends its context all the same.
-func TestContextInARaceWithALogoutElsewhere(t *testing.T) {
+func TestContextInARaceWithALogoutElsewhereUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
@@ -172,9 +172,9 @@ func TestContextInARaceWithALogoutElsewhere(t *testing.T) {
 	t.Logf("%d of %d requests have begun to wait during the logout", begun.Load(), logouts)
 }
 
-// TestContextsOfAFeedAskForFew: of a thousand requests that wait, a logout has only those
+// TestContextsOfAFeedAskForFewWholeTableUndistributed: of a thousand requests that wait, a logout has only those
 // asked for whose session it is.
-func TestContextsOfAFeedAskForFew(t *testing.T) {
+func TestContextsOfAFeedAskForFewWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
@@ -206,9 +206,9 @@ func TestContextsOfAFeedAskForFew(t *testing.T) {
 	}
 }
 
-// TestContextOfAFeedLeavesNothing: with the request that waits, what follows the feed for
+// TestContextOfAFeedLeavesNothingUndistributed: with the request that waits, what follows the feed for
 // it ends, and so does the polling.
-func TestContextOfAFeedLeavesNothing(t *testing.T) {
+func TestContextOfAFeedLeavesNothingUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := server(t, database, sessioncache.WithNearCache(10)), server(t, database)

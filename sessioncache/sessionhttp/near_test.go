@@ -117,8 +117,8 @@ func (s *site) change(ctx context.Context, t *testing.T, cookies []string, do fu
 	return w.Result(), took, err
 }
 
-// TestChangesWaitOnce for near caches, however many sessions they end.
-func TestChangesWaitOnce(t *testing.T) {
+// TestChangesWaitOnceWholeTableUndistributed for near caches, however many sessions they end.
+func TestChangesWaitOnceWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	s := server(t, database)
@@ -171,9 +171,9 @@ func (l *lull) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 	}
 }
 
-// TestChangeThatIsNotAwaited has happened, though the request's context has ended: cookies,
+// TestChangeThatIsNotAwaitedUndistributed has happened, though the request's context has ended: cookies,
 // events and what the request knows of its session are as after one that was awaited.
-func TestChangeThatIsNotAwaited(t *testing.T) {
+func TestChangeThatIsNotAwaitedUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	nearServer(t, database)
