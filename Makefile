@@ -78,6 +78,10 @@ test-readme: postgresql ## run the README's programs as pasted
 
 FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestMutations'
 
+.PHONY: model
+model: ## check the near cache's protocol as a model (3 minutes)
+	cd systemtest/model && go run . -mode exhaustive
+
 .PHONY: test-mutations
 test-mutations: postgresql ## break the near cache in every way
 	cd systemtest && go test -count=1 -v -timeout 30m -run TestMutations ./... -args -mutations

@@ -35,8 +35,8 @@
 //
 // A caller who finds a free slot runs its own statement. The others queue, and when a
 // slot comes free one statement answers all who wait. How many statements are under way
-// does not depend on the size of the pool: near the server it is one for each CPU, two to
-// four for each kind. Far away, or while statements wait for locks, it is MaxConns less
+// does not depend on the size of the pool: near the server it is one more than there are
+// CPUs for each kind, and four at most. Far away, or while statements wait for locks, it is MaxConns less
 // one for both kinds. The end of one caller's context, or a user that PostgreSQL rejects,
 // affects only that caller. There is nothing to start, to tune or to close.
 //

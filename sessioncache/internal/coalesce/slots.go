@@ -12,10 +12,9 @@ import (
 // and each costs client and server a change of context. Far away it is the network, and
 // for some a row lock, which another statement does not wait for.
 const (
-	// Near the server, one recent statement of each group for each CPU is under way, within
-	// these bounds. Far away there are as many as there are slots.
-	fewest = 2
-	most   = 4
+	// Near the server, one more recent statement of each group is under way than there are
+	// CPUs, but no more than these. Far away there are as many as there are slots.
+	most = 4
 
 	// A statement is recent for as long as this after it was sent. An older one waits for
 	// a lock.
@@ -52,7 +51,7 @@ type Slots struct {
 
 // NewSlots returns so many slots, one at least. The function pings the server.
 func NewSlots(limit int, ping func(ctx context.Context) error) *Slots {
-	return &Slots{limit: max(1, limit), few: min(max(fewest, runtime.GOMAXPROCS(0)), most), ping: ping}
+	return &Slots{limit: max(1, limit), few: min(runtime.GOMAXPROCS(0)+1, most), ping: ping}
 }
 
 // queue is what Slots knows of a group. Its methods are called with mu held.

@@ -1,0 +1,3 @@
+module github.com/rhaptos/sessiondb/systemtest/model
+
+go 1.26
