@@ -28,7 +28,7 @@ type mutation struct {
 
 const (
 	memory = "./sessioncache/internal/nearcache"
-	reads  = "./sessioncache/internal/changefeed"
+	cursor = "./sessioncache/internal/changefeed"
 	facade = "./sessioncache"
 )
 
@@ -233,56 +233,56 @@ func (c *Cache[T]) lookUpNow(ctx context.Context, id sid.ID) (*row, error) {
 		[]edit{{facade + "/nearcache.go", "n.memory.Keep(r.ticket,", "n.memory.Keep(n.memory.Begin(),"}},
 	},
 	{
-		"feed purged without a horizon", false, reads, "TestResets",
-		[]edit{{reads + "/changefeed.go", "			row.Horizon > f.base.xmin ||\n", ""}},
+		"feed purged without a horizon", false, cursor, "TestResets",
+		[]edit{{cursor + "/changefeed.go", "			row.Horizon > f.base.xmin ||\n", ""}},
 	},
 	{
-		"feed purged without a horizon, while the reader is suspended", false, reads, "TestSuspendedBeforeAPollIsSent",
-		[]edit{{reads + "/changefeed.go", "			row.Horizon > f.base.xmin ||\n", ""}},
+		"feed purged without a horizon, while the reader is suspended", false, cursor, "TestSuspendedBeforeAPollIsSent",
+		[]edit{{cursor + "/changefeed.go", "			row.Horizon > f.base.xmin ||\n", ""}},
 	},
 	{
-		"purge does not move the horizon", false, reads, "TestSuspendedBeforeAPollIsSent",
+		"purge does not move the horizon", false, cursor, "TestSuspendedBeforeAPollIsSent",
 		[]edit{{"./db/change_feed.sql.go", "WHERE oldest.xact < (SELECT horizon FROM session_change_state WHERE horizon <= pg_snapshot_xmin(pg_current_snapshot()))",
 			"WHERE oldest.xact < pg_snapshot_xmin(pg_current_snapshot())"}, {"./db/change_feed.sql.go", "THEN candidate\n", "THEN horizon\n"}},
 	},
 	{
-		"no overlap check, while the reader is suspended", false, reads, "TestSuspendedBeforeALookupIsKept",
+		"no overlap check, while the reader is suspended", false, cursor, "TestSuspendedBeforeALookupIsKept",
 		[]edit{{memory + "/keep.go", "!c.history.unchanged(t.poll, id)", "false"}},
 	},
 	{
-		"entry read before the clock, while the reader is suspended", false, reads, "TestSuspendedInAHit",
+		"entry read before the clock, while the reader is suspended", false, cursor, "TestSuspendedInAHit",
 		[]edit{
 			{memory + "/get.go", "	now := c.now()  ", "	e, ok := base.memory.GetIfPresent(id)\n	now := c.now()  "},
 			{memory + "/get.go", "	e, ok := base.memory.GetIfPresent(id) // then", "	// then"},
 		},
 	},
 	{
-		"identity is only the server's start", false, reads, "TestResets",
-		[]edit{{reads + "/changefeed.go", "Identity{Epoch: row.Epoch, ServerStart: row.ServerStart, Objects: row.Objects, Generation: row.Generation}", "Identity{ServerStart: row.ServerStart}"}},
+		"identity is only the server's start", false, cursor, "TestResets",
+		[]edit{{cursor + "/changefeed.go", "Identity{Epoch: row.Epoch, ServerStart: row.ServerStart, Objects: row.Objects, Generation: row.Generation}", "Identity{ServerStart: row.ServerStart}"}},
 	},
 	{
-		"generation ignored", false, reads, "TestResets",
-		[]edit{{reads + "/changefeed.go", "Objects: row.Objects, Generation: row.Generation}", "Objects: row.Objects}"}},
+		"generation ignored", false, cursor, "TestResets",
+		[]edit{{cursor + "/changefeed.go", "Objects: row.Objects, Generation: row.Generation}", "Objects: row.Objects}"}},
 	},
 	{
-		"epoch ignored", false, reads, "TestResets",
-		[]edit{{reads + "/changefeed.go", "Identity{Epoch: row.Epoch, ", "Identity{"}},
+		"epoch ignored", false, cursor, "TestResets",
+		[]edit{{cursor + "/changefeed.go", "Identity{Epoch: row.Epoch, ", "Identity{"}},
 	},
 	{
-		"a copy of the database has its identity", false, reads, "TestCopyOfTheDatabase",
+		"a copy of the database has its identity", false, cursor, "TestCopyOfTheDatabase",
 		[]edit{{"./db/change_feed.sql.go", "database.oid, relation.objects", "relation.objects"}},
 	},
 	{
-		"a near cache that was turned off goes on", false, reads, "TestTurnedOff",
-		[]edit{{reads + "/changefeed.go", "		if f.used {\n			f.turnedOff = true\n			return false, ErrTurnedOff\n		}\n", ""}, {reads + "/changefeed.go", "(ctx, !f.used)", "(ctx, true)"}},
+		"a near cache that was turned off goes on", false, cursor, "TestTurnedOff",
+		[]edit{{cursor + "/changefeed.go", "		if f.used {\n			f.turnedOff = true\n			return false, ErrTurnedOff\n		}\n", ""}, {cursor + "/changefeed.go", "(ctx, !f.used)", "(ctx, true)"}},
 	},
 	{
-		"a standby may answer polls", false, reads, "TestStandby",
-		[]edit{{reads + "/changefeed.go", "case row.InRecovery:", "case row.InRecovery && false:"}},
+		"a standby may answer polls", false, cursor, "TestStandby",
+		[]edit{{cursor + "/changefeed.go", "case row.InRecovery:", "case row.InRecovery && false:"}},
 	},
 	{
-		"only xmax bounds a poll", false, reads, "TestRace",
-		[]edit{{reads + "/changefeed.go", "Xmax: f.base.xmax, Xip: f.base.xip}", "Xmax: f.base.xmax}"}},
+		"only xmax bounds a poll", false, cursor, "TestRace",
+		[]edit{{cursor + "/changefeed.go", "Xmax: f.base.xmax, Xip: f.base.xip}", "Xmax: f.base.xmax}"}},
 	},
 }
 
