@@ -47,7 +47,7 @@ func wantHit[T any](t *testing.T, near *sessioncache.Cache[T], call func()) {
 	}
 }
 
-func TestNearCacheAnswersFromMemoryUndistributed(t *testing.T) {
+func TestNearCacheAnswersFromMemoryWholeTableUndistributed(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	user := raw(`{"user_id":"u","x":1}`)
 	id, token := set(t, other, user), issue(t, other, user)
@@ -73,9 +73,9 @@ func TestNearCacheAnswersFromMemoryUndistributed(t *testing.T) {
 	})
 }
 
-// TestNearCacheAsksAboutOtherSecretsUndistributed: memory lets in with the secret it knows, and is no
+// TestNearCacheAsksAboutOtherSecretsWholeTableUndistributed: memory lets in with the secret it knows, and is no
 // oracle for others.
-func TestNearCacheAsksAboutOtherSecretsUndistributed(t *testing.T) {
+func TestNearCacheAsksAboutOtherSecretsWholeTableUndistributed(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	token := issue(t, other, raw(`{}`))
 	wantOpens(t, near, token, `{}`)
@@ -89,9 +89,9 @@ func TestNearCacheAsksAboutOtherSecretsUndistributed(t *testing.T) {
 	wantHit(t, near, func() { wantOpens(t, near, token, `{}`) })
 }
 
-// TestNearCacheSeesEveryChangeUndistributed makes each kind of change on another server. Once it has
+// TestNearCacheSeesEveryChangeWholeTableUndistributed makes each kind of change on another server. Once it has
 // returned, memory does not show what was before.
-func TestNearCacheSeesEveryChangeUndistributed(t *testing.T) {
+func TestNearCacheSeesEveryChangeWholeTableUndistributed(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	ctx := t.Context()
 	const before, after = `{"user_id":"u"}`, `{"user_id":"u","n":1}`
@@ -171,7 +171,7 @@ func TestNearCacheSeesEveryChangeUndistributed(t *testing.T) {
 	}
 }
 
-func TestNearCacheSeesDeleteUserSessionsUndistributed(t *testing.T) {
+func TestNearCacheSeesDeleteUserSessionsWholeTableUndistributed(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	user := userOf(newID())
 	a, b := issue(t, other, user), issue(t, other, user)
@@ -188,8 +188,8 @@ func TestNearCacheSeesDeleteUserSessionsUndistributed(t *testing.T) {
 	wantOpens(t, near, b, string(user))
 }
 
-// TestNearCacheRaceUndistributed races lookups on one server with logouts on others.
-func TestNearCacheRaceUndistributed(t *testing.T) {
+// TestNearCacheRaceWholeTableUndistributed races lookups on one server with logouts on others.
+func TestNearCacheRaceWholeTableUndistributed(t *testing.T) {
 	near, _, pool := setupNear[raw](t)
 	const rounds, sessions = 8, 250
 	for range rounds {
@@ -315,8 +315,8 @@ func TestEveryChangeWaitsWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestChangeWhoseContextEndsWhileItWaitsUndistributed has happened, and says so.
-func TestChangeWhoseContextEndsWhileItWaitsUndistributed(t *testing.T) {
+// TestChangeWhoseContextEndsWhileItWaitsWholeTableUndistributed has happened, and says so.
+func TestChangeWhoseContextEndsWhileItWaitsWholeTableUndistributed(t *testing.T) {
 	_, other, _ := setupNear[raw](t)
 	id := set(t, other, raw(`{}`))
 	if err := other.AwaitNearCaches(t.Context()); err != nil { // it knows now that they are in use
@@ -333,7 +333,7 @@ func TestChangeWhoseContextEndsWhileItWaitsUndistributed(t *testing.T) {
 	}
 }
 
-func TestNearCacheOfUsersThatPointUndistributed(t *testing.T) {
+func TestNearCacheOfUsersThatPointWholeTableUndistributed(t *testing.T) {
 	type user struct{ Roles []string }
 	clone := func(u user) user { return user{slices.Clone(u.Roles)} }
 	near, other, _ := setupNear[user](t, sessioncache.WithClone(clone))
@@ -394,7 +394,7 @@ func countOf(text, part string) (n int) {
 	return n
 }
 
-func TestEndedUndistributed(t *testing.T) {
+func TestEndedWholeTableUndistributed(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	for name, cache := range map[string]*sessioncache.Cache[raw]{"with a near cache": near, "without": other} {
 		token := issue(t, other, raw(`{}`))

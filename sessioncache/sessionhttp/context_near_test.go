@@ -20,9 +20,9 @@ import (
 // neverAsk makes sure that nobody learns of anything by asking now and then.
 func (s *site) neverAsk() { s.sessions.SetWatch(time.Hour, time.Hour) }
 
-// TestContextFollowsTheFeedUndistributed: what ends a session on one server, or its token, ends the
+// TestContextFollowsTheFeedWholeTableUndistributed: what ends a session on one server, or its token, ends the
 // contexts on another with a near cache, which does not wait for the interval.
-func TestContextFollowsTheFeedUndistributed(t *testing.T) {
+func TestContextFollowsTheFeedWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
@@ -72,9 +72,9 @@ func TestContextFollowsTheFeedUndistributed(t *testing.T) {
 	}
 }
 
-// TestContextGoesOnFollowingUndistributed after a change that ends nothing, after the feed has told
+// TestContextGoesOnFollowingWholeTableUndistributed after a change that ends nothing, after the feed has told
 // that anything may have changed, and after it has failed.
-func TestContextGoesOnFollowingUndistributed(t *testing.T) {
+func TestContextGoesOnFollowingWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
@@ -137,9 +137,9 @@ func TestContextBeforeTheFirstPollWholeTableUndistributed(t *testing.T) {
 	wantEnd(waiting, t, "Logout", sessionhttp.ErrNoSession)
 }
 
-// TestContextInARaceWithALogoutElsewhereUndistributed: a session that memory still has when a request
+// TestContextInARaceWithALogoutElsewhereWholeTableUndistributed: a session that memory still has when a request
 // begins to wait ends its context all the same.
-func TestContextInARaceWithALogoutElsewhereUndistributed(t *testing.T) {
+func TestContextInARaceWithALogoutElsewhereWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
@@ -206,9 +206,9 @@ func TestContextsOfAFeedAskForFewWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestContextOfAFeedLeavesNothingUndistributed: with the request that waits, what follows the feed for
+// TestContextOfAFeedLeavesNothingWholeTableUndistributed: with the request that waits, what follows the feed for
 // it ends, and so does the polling.
-func TestContextOfAFeedLeavesNothingUndistributed(t *testing.T) {
+func TestContextOfAFeedLeavesNothingWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	here, there := server(t, database, sessioncache.WithNearCache(10)), server(t, database)

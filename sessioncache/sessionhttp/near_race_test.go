@@ -13,10 +13,10 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// TestNearCachesAfterLogoutUndistributed: a request that begins after a Logout, or a Login in place of a
+// TestNearCachesAfterLogoutWholeTableUndistributed: a request that begins after a Logout, or a Login in place of a
 // session, has been answered is not let in with the former token, on any server, though
 // all servers answer from memory up to then. In the request itself it shows at once.
-func TestNearCachesAfterLogoutUndistributed(t *testing.T) {
+func TestNearCachesAfterLogoutWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	servers := []*site{nearServer(t, database), nearServer(t, database)}

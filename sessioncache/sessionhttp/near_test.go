@@ -171,9 +171,9 @@ func (l *lull) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 	}
 }
 
-// TestChangeThatIsNotAwaitedUndistributed has happened, though the request's context has ended: cookies,
+// TestChangeThatIsNotAwaitedWholeTableUndistributed has happened, though the request's context has ended: cookies,
 // events and what the request knows of its session are as after one that was awaited.
-func TestChangeThatIsNotAwaitedUndistributed(t *testing.T) {
+func TestChangeThatIsNotAwaitedWholeTableUndistributed(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	nearServer(t, database)
