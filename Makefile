@@ -88,6 +88,7 @@ test-mutations: postgresql ## break the near cache in every way
 
 .PHONY: test-faults
 test-faults: postgresql ## check some histories under each fault
+	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	$(FAULTS) -timeout 15m ./... -args -histories=3
 
 .PHONY: systemtest
@@ -95,7 +96,8 @@ systemtest: test-pgbouncer test-browser ## check 240 histories, PgBouncer and br
 	$(FAULTS) -timeout 30m ./... -args -histories=15 -near=5s
 
 .PHONY: soak
-soak: postgresql ## check 1,120 histories (15 minutes)
+soak: postgresql ## check 1,120 histories, and near caches for a minute under each fault
+	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m -near=1m
 
 FUZZTIME := 1m

@@ -2,7 +2,6 @@ package systemtest
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 )
@@ -10,9 +9,6 @@ import (
 // nearPgBouncer has all connections but the test's own go through PgBouncer in transaction
 // mode, and the pooler's connections be cut.
 func nearPgBouncer(t *testing.T) nearEnvironment {
-	if _, err := os.Stat(pgBouncerPath()); err != nil {
-		t.Skip("there is no PgBouncer: install it (apt-get install pgbouncer)")
-	}
 	c := startWithTable(t)
 	env := nearOn(c)
 	// Without prepared statements, which PgBouncer carries since 1.21 only.
