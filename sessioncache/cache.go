@@ -35,17 +35,16 @@ var (
 // module comes with. With T = [encoding/json.RawMessage] the JSON is stored and
 // returned byte for byte.
 //
-// A Cache on a pool may be used by any number of goroutines at once; one on a
-// connection or a transaction by one at a time, as pgx has it. It starts nothing
-// and needs no closing.
+// Any number of goroutines may use a Cache on a pool at once. A Cache on a connection or
+// a transaction is for one goroutine at a time, like the connection. A Cache starts
+// nothing and needs no closing.
 type Cache[T any] struct {
 	db      DB
 	queries *db.Queries
 	config  config
 	shared  *shared
 
-	// On a pool, callers who would wait for a connection share a statement.
-	// Otherwise both are nil.
+	// Lookups and Sets in batches. Both are nil unless the Cache is on a pool.
 	gets *coalesce.Group[sid.ID, *row]
 	sets *coalesce.Group[insertion, bool]
 
@@ -54,11 +53,11 @@ type Cache[T any] struct {
 	changed *atomic.Bool // in Tx: a session has been changed; otherwise nil
 }
 
-// New returns a Cache on database, which must have been migrated (see package
-// schema). It does not touch the database.
+// New returns a Cache on a database that has been migrated (see package schema). It does
+// not touch the database.
 //
-// It panics if database is nil or an option is not valid: both are mistakes in
-// the program, not states of the world.
+// It panics if database is nil or an option is not valid: both are mistakes in the
+// program.
 func New[T any](database DB, options ...Option) *Cache[T] {
 	if database == nil {
 		panic("sessioncache: New: the database is nil")
@@ -75,9 +74,9 @@ type shared struct {
 	noRowLocks atomic.Bool // the server refuses to lock rows in a query
 	purging    sync.Mutex  // held by the janitor that purges
 	unpurged   sync.Once   // logs that the role may not purge the change feed
-	use        use         // of near caches, on any server
+	use        use         // whether near caches are in use, on any server
 
-	// Lookups that memory had, under another secret: they count as what the database said.
+	// Hits of the near cache that had another secret: the database answers these lookups.
 	rejected atomic.Uint64
 }
 
@@ -105,18 +104,19 @@ func (c *Cache[T]) Lifetime() time.Duration {
 	return c.config.timeouts.lifetime
 }
 
-// WithTokenScope returns a Cache on the same sessions whose tokens open them for it
-// alone, and for others with the same scope: two programs may share an audience, list
-// and end each other's sessions, and still not take each other's tokens. It shares
-// batches and metrics with this one. A Cache that has been given no scope has its
-// audience for one.
+// WithTokenScope returns a Cache on the same sessions whose tokens work only with Caches
+// of the same scope. Two programs can so share an audience, and list and end each
+// other's sessions, without accepting each other's tokens. The returned Cache shares
+// batches and metrics with c.
+//
+// Default: the scope is the audience.
 func (c *Cache[T]) WithTokenScope(scope string) *Cache[T] {
 	scoped := *c
 	scoped.config.tokenScope = scope
 	return &scoped
 }
 
-// found turns the driver's way to say that there is no such row into a bool.
+// found turns pgx.ErrNoRows into ok == false.
 func found(err error) (bool, error) {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return false, nil

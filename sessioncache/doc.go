@@ -1,51 +1,58 @@
 // Package sessioncache keeps the sessions of logged-in users in PostgreSQL.
 //
 // A session is a user, stored as JSON, that is live for an hour. All servers that
-// share the database see the same sessions: a logout on one is a logout on all of
-// them, at once.
+// share the database see the same sessions: a logout on one server is a logout on
+// all of them.
 //
-//	cache := sessioncache.New[User](pool)
-//	token, err := cache.Issue(ctx, user)
+//	cache := sessioncache.New[Account](pool)
+//	token, err := cache.Issue(ctx, account)
 //	session, ok, err := cache.Authenticate(ctx, token)
 //	err = cache.Revoke(ctx, token)
 //
+// Package schema migrates the table. Package sessionhttp adds cookies and a middleware
+// for net/http. Package sessiontest gives a test a PostgreSQL database.
+//
 // # Two kinds of sessions
 //
-// A session with a token is opened by a [sid.Token]. Its [sid.Handle] names the session
-// and opens nothing. Its secret proves the right to open the session; the table holds a
-// digest of it. Calls go by token (Authenticate,
-// UpdateSession, Renew, Revoke), by handle (Session, DeleteSession) or by user
-// (UserSessions, DeleteUserSessions). A request should change its session by its token:
-// one that has been replaced changes nothing, but for Revoke.
+// A [sid.Token] opens a session with a token. The token has two parts. Its [sid.Handle]
+// names the session and opens nothing. Its secret proves the right to open the session;
+// the table holds a digest of the secret. Some calls take the token (Authenticate,
+// UpdateSession, Renew, Revoke), some the handle (Session, DeleteSession), some the
+// user (UserSessions, DeleteUserSessions). A request should change its session by its
+// token: a replaced token changes nothing, except that Revoke may end the session.
 //
-// A plain session is opened by its id, a UUID that the application makes ([sid.New])
-// and uses once: Set, Get, Update, Delete. Set on an id that exists deletes that
-// session and returns [ErrConflict], because it means an attack or a bug and cannot
-// mean anything else.
+// An id opens a plain session. The id is a UUID that the application makes ([sid.New])
+// and uses once: Set, Get, Update, Delete. Set of an id that exists deletes that
+// session and returns [ErrConflict], because a second use is an attack or a bug.
 //
-// A session is live from its start to its end, both included, by the database's clock;
-// the clocks of the application's servers play no part. That it is absent or has
-// expired is not an error.
+// A session is live from its start to its end, both included. Only the database's
+// clock counts. An absent or expired session is not an error.
 //
 // # Batches
 //
-// On a pool, lookups and Sets that would have to wait for a connection share a
-// statement. The statement uses the first caller's context values. If a hook of the
-// pool reads a tenant from the context, use [WithoutBatching].
+// On a pool, lookups and Sets share statements when many arrive at once. A call that
+// finds a free slot runs its own statement. The other calls queue. When a slot comes
+// free, one statement answers all of them. There is nothing to start, to tune or to
+// close.
 //
-// A caller who finds a free slot runs its own statement. The others queue, and when a
-// slot comes free one statement answers all who wait. How many statements are under way
-// does not depend on the size of the pool: near the server it is one more than there are
-// CPUs for each kind, and four at most. Far away, or while statements wait for locks, it is MaxConns less
-// one for both kinds. The end of one caller's context, or a user that PostgreSQL rejects,
-// affects only that caller. There is nothing to start, to tune or to close.
+// The number of slots does not depend on the size of the pool. Near the server there is
+// one more than there are CPUs for each of the two kinds of calls, and at most four. Far
+// from the server, or while statements wait for locks, both kinds together have
+// MaxConns-1.
+//
+// Each call has its own result: the end of one caller's context, or a user that
+// PostgreSQL rejects, affects only that caller. A shared statement runs under the
+// context values of its first caller. If a hook of the pool reads a tenant from the
+// context, use [WithoutBatching].
+//
+// # Near cache
+//
+// [WithNearCache] answers lookups from memory. A change of a session returns when no
+// server can show what was before it.
 //
 // # Errors
 //
-// Every error matches exactly one of the package's Err variables, but for those of your
-// own functions (Update, UpdateSession, Tx), which are returned as they are. [ErrUnavailable] says
-// that nothing is known: a service answers 503 to it, and does not take the user for
-// logged out.
-//
-// The table comes from package schema, its typed queries are package db.
+// Every error matches exactly one of the package's Err variables. Errors of your own
+// functions (Update, UpdateSession, Tx) are returned as they are. [ErrUnavailable] says
+// that nothing is known about the session: answer 503, never "please log in".
 package sessioncache

@@ -7,8 +7,7 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// How often Ended asks the database: with a change feed that tells of what happens, and
-// without.
+// How often Ended asks the database, with a change feed and without.
 const (
 	endedInterval         = time.Minute
 	endedIntervalUnfed    = 2 * time.Second
@@ -16,9 +15,9 @@ const (
 )
 
 // Ended returns nil when the session that a handle names has ended, by a logout or a
-// timeout, or is absent. Where a near cache is in use ([WithNearCache]) it learns of a
-// logout within [NearCacheStaleness], otherwise within two seconds. It waits while the
-// database does not answer, and returns an error only when ctx ends: [ErrUnavailable].
+// timeout, or is absent. With a near cache ([WithNearCache]) it returns within
+// [NearCacheStaleness] of a logout, without one within two seconds. While the database
+// does not answer it waits. It returns an error only when ctx ends: [ErrUnavailable].
 // Waiting does not count as use.
 func (c *Cache[T]) Ended(ctx context.Context, handle sid.Handle) error {
 	for {
@@ -43,7 +42,7 @@ func (c *Cache[T]) Ended(ctx context.Context, handle sid.Handle) error {
 	}
 }
 
-// endsIn looks whether a session has ended, or else when to look again.
+// endsIn tells whether a session has ended, or else when to look again.
 func (c *Cache[T]) endsIn(ctx context.Context, handle sid.Handle, fed bool) (wait time.Duration, ended bool) {
 	wait = endedIntervalUnfed
 	if fed {
@@ -59,11 +58,11 @@ func (c *Cache[T]) endsIn(ctx context.Context, handle sid.Handle, fed bool) (wai
 	return min(wait, duration(r.ttl())+endedExpiryResolution), false
 }
 
-// Changed returns a channel that is closed when the change feed tells that a session may
-// have changed, or has ended, or that the feed has stopped working. It tells of what is
-// committed after Changed has returned: look at the session afterwards. Call stop when
-// nobody waits any more. fed is false where no feed is read: without [WithNearCache], or
-// while it does not work. Then nothing is told.
+// Changed returns a channel that is closed when the session may have changed or ended,
+// or when the change feed stops working. It covers changes that are committed after
+// Changed has returned, so look at the session after that. Call stop when the channel
+// is no longer needed. If fed is false, the channel is never closed: the Cache has no
+// near cache ([WithNearCache]), or its change feed does not work.
 func (c *Cache[T]) Changed(handle sid.Handle) (changed <-chan struct{}, stop func(), fed bool) {
 	if c.near == nil {
 		return nil, func() {}, false

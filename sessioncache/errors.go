@@ -11,60 +11,61 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// An error of a [Cache] matches exactly one of these. Update and UpdateSession
-// return an error of their callback unchanged. The cause stays wrapped inside. None
-// shows an id, a token or a user.
+// An error of a [Cache] matches exactly one of these, and wraps its cause. Update,
+// UpdateSession and Tx return an error of their callback unchanged. No error shows an
+// id, a token or a user.
 
-// ErrMalformedID is returned by every call that takes an id, for one that is not a
-// UUID in its 36-character form, and by every call that takes a token, for the zero
-// Token. Neither reaches the database.
+// ErrMalformedID is returned by every call that takes an id, if it is not a UUID in its
+// 36-character form, and by every call that takes a token, if it is the zero Token. The
+// database is not asked.
 var ErrMalformedID = sid.ErrMalformed
 
 // ErrConflict is returned by Set when the id exists already. An id is used once, so
-// this is an attack or a bug, and nobody can tell which of the two users is real:
-// both are logged out.
+// this is an attack or a bug. Nobody can tell which of the two users is real: Set logs
+// out both.
 var ErrConflict = errors.New("session id exists already")
 
 // ErrInvalidUser is returned by Set, Issue, Update and UpdateSession for a user that
-// cannot be stored: encoding/json cannot encode it, it encodes to null, or it holds
-// what PostgreSQL's json cannot (the \u0000 escape, a lone surrogate, a user_id of
-// more than 2,600 bytes), or a constraint, a unique index or a trigger of the
-// application's own rejects the row. UserSessions and DeleteUserSessions return it for a user
-// id that is empty or that a text column cannot store, and Issue with [MaxSessions]
-// for a user without one.
+// cannot be stored. Either encoding/json cannot encode it, or it encodes to null, or
+// PostgreSQL's json cannot hold it (the \u0000 escape, a lone surrogate, a user_id of
+// more than 2,600 bytes), or the application's own constraint, unique index or trigger
+// rejects the row.
+//
+// UserSessions and DeleteUserSessions return it for a user id that is empty or that a
+// text column cannot store. Issue with [MaxSessions] returns it for a user without a
+// user_id.
 var ErrInvalidUser = errors.New("invalid user")
 
 // ErrUnreadableSession is returned by Get, GetAll, Authenticate, Session, Update and
-// UpdateSession for a stored user that T does not decode: T has changed since, or
-// another program has written the row. The session stays as it is. A service asks
-// the user to log in again.
+// UpdateSession when T does not decode the stored user: T has changed since, or another
+// program has written the row. The session stays as it is. A service asks the user to
+// log in again.
 var ErrUnreadableSession = errors.New("the stored user does not fit the type")
 
-// ErrSuperseded is returned by Authenticate, UpdateSession and Renew for a token
-// that Renew or Retire has replaced in the last ten seconds: the request was in flight
-// meanwhile.
-// Nobody is let in. A service answers 503 with Retry-After and touches no cookie;
-// asked again with the new token it succeeds.
+// ErrSuperseded is returned by Authenticate, UpdateSession and Renew for a token that
+// Renew or Retire replaced within the last ten seconds, while the request was in
+// flight. It lets nobody in. A service answers 503 with Retry-After and leaves the
+// cookie as it is; the request succeeds when it is sent again with the new token.
 var ErrSuperseded = errors.New("the token was renewed a moment ago")
 
-// ErrUserChanged is returned by Update and UpdateSession when the change replaces
-// the user_id. A session never changes its user: a login is a new session.
+// ErrUserChanged is returned by Update and UpdateSession when the change replaces the
+// user_id. A session never changes its user: a login is a new session.
 var ErrUserChanged = errors.New("a session cannot change its user")
 
-// ErrIsolation is returned by DeleteUserSessions, and by Issue with [MaxSessions],
-// in a caller's transaction above isolation level read committed, which does not see
-// what others have committed since it began. Nothing has changed.
+// ErrIsolation is returned by DeleteUserSessions, and by Issue with [MaxSessions], in a
+// caller's transaction above isolation level read committed. Such a transaction does
+// not see what others have committed since it began. Nothing has changed.
 var ErrIsolation = errors.New("the transaction's isolation level is not read committed")
 
-// ErrUnavailable is returned by every call that the database did not answer: it
-// could not be reached, was too slow for the context, refused, or lacks the table.
-// It says nothing about the session: never take it for "logged out". A change that
-// ended this way may have happened or not.
+// ErrUnavailable is returned by every call that the database did not answer: it could
+// not be reached, was too slow for the context, refused the statement, or lacks the
+// table. Nothing is known about the session: never treat it as "logged out". A change
+// that ended with it may have happened or not.
 var ErrUnavailable = errors.New("session database unavailable")
 
-// ErrNotAwaited is returned by every call that changes sessions, and by AwaitNearCaches,
-// when its context ends while it waits for near caches. The change has happened, but
-// others may still see what was before it, for [NearCacheStaleness] at most.
+// ErrNotAwaited is returned by every call that changes sessions, and by
+// AwaitNearCaches, when its context ends while it waits for near caches. The change has
+// happened. Near caches may show what was before it for at most [NearCacheStaleness].
 var ErrNotAwaited = errors.New("the change has happened, but near caches may not have seen it yet")
 
 var (
@@ -90,7 +91,7 @@ const (
 	crashShutdown      = "57P02"
 	cannotConnectNow   = "57P03"
 
-	raiseException = "P0001" // what a trigger's RAISE says by default
+	raiseException = "P0001" // the default of RAISE, in a trigger
 
 	classDataException        = "22"
 	classIntegrityViolation   = "23"
@@ -98,7 +99,7 @@ const (
 )
 
 // kindOf is the one place where an error of the driver becomes an error of this
-// package. One of this package's stays what it is.
+// package.
 func kindOf(err error) error {
 	for _, kind := range []error{ErrConflict, ErrInvalidUser} {
 		if errors.Is(err, kind) {
@@ -114,8 +115,8 @@ func kindOf(err error) error {
 	return ErrUnavailable
 }
 
-// rejected tells whether the server refuses to store a user: as no json, or by a
-// constraint, an index or a trigger of the application's own.
+// rejected tells whether the server refuses to store a user: its JSON, or because of a
+// constraint, an index or a trigger of the application.
 func rejected(err error) bool {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return class(pgErr) == classIntegrityViolation || pgErr.Code == raiseException || errors.Is(kindOf(err), ErrInvalidUser)
@@ -147,8 +148,7 @@ func withoutValues(err error) error {
 	return &shown
 }
 
-// interpret says what failed, of what kind it is and what can be done about it.
-// op is the call that failed.
+// interpret wraps an error of the call op with its kind and with a hint of what to do.
 func interpret(op string, err error) error {
 	if err == nil {
 		return nil
@@ -165,9 +165,9 @@ func interpret(op string, err error) error {
 	return fmt.Errorf("sessioncache: %s: %w%s: %w", op, kindOf(err), hint, withoutValues(err))
 }
 
-// checkUserID refuses what a text column cannot store, which one exec mode would
-// report in other words than the next, and the empty id, which everybody has who
-// has none: they are not one user.
+// checkUserID refuses a text that a text column cannot store, because each exec mode
+// reports it in other words. It refuses the empty id, because users without an id are
+// not one user.
 func checkUserID(op, userID string) error {
 	if userID == "" {
 		return fmt.Errorf("sessioncache: %s: %w", op, errNoUserID)

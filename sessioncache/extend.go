@@ -11,10 +11,9 @@ import (
 // extendTimeout is how long a lookup waits for the extension at most.
 const extendTimeout = time.Second
 
-// extend extends a session with an idle timeout that has just been found. The user
-// is there whether that succeeds or not: at worst the session ends early, and the
-// next use tries again. In a caller's transaction it does nothing, because a read
-// must not be what fails there.
+// extend extends a session with an idle timeout that a lookup has just found. The
+// lookup succeeds even if the extension fails: the next use tries again. In a caller's
+// transaction extend does nothing, because its failure would abort the transaction.
 func (c *Cache[T]) extend(ctx context.Context, k key) {
 	if c.inCallersTx() {
 		return
@@ -29,7 +28,7 @@ func (c *Cache[T]) extend(ctx context.Context, k key) {
 	switch {
 	case err != nil:
 		logSession(ctx, c.config.logger, slog.LevelWarn, "session not extended", k, slog.Any("error", err))
-	case rows > 0: // others may have been quicker
+	case rows > 0: // zero if another caller has extended it
 		logSession(ctx, c.config.logger, slog.LevelDebug, "session extended", k)
 	}
 }

@@ -13,8 +13,8 @@ import (
 // otherwise.
 const DefaultLifetime = time.Hour
 
-// Option changes how a [Cache] behaves. Options are set in Go code only: how long
-// a login lasts is a decision about security, not a matter of deployment.
+// Option changes how a [Cache] behaves. Options are set in Go code, not in the
+// environment: how long a login lasts is a decision about security.
 type Option func(*config)
 
 type config struct {
@@ -44,12 +44,12 @@ func newConfig(options []Option) config {
 }
 
 // WithAudience names the application that the sessions belong to, where several
-// share the table. A Cache finds, lists and ends sessions of its own audience only,
-// and a token of one audience opens nothing in another. Only [Cache.Purge],
-// [Cache.Stats] and [Cache.Reindex] are about the whole table. An audience that is
-// not UTF-8, holds a NUL or is longer than 100 bytes panics.
+// applications share the table. A Cache finds, lists and ends only sessions of its own
+// audience, and a token of one audience opens nothing in another. Only [Cache.Purge],
+// [Cache.Stats] and [Cache.Reindex] act on the whole table. WithAudience panics if the
+// audience is not UTF-8, holds a NUL or is longer than 100 bytes.
 //
-// Default: the empty audience, for an application that has the table to itself.
+// Default: the empty audience, for a table that one application has to itself.
 func WithAudience(audience string) Option {
 	if !utf8.ValidString(audience) || strings.ContainsRune(audience, 0) || len(audience) > 100 {
 		panic(fmt.Sprintf("sessioncache: WithAudience: %.100q is no audience", audience))
@@ -57,9 +57,9 @@ func WithAudience(audience string) Option {
 	return func(c *config) { c.audience, c.tokenScope = audience, audience }
 }
 
-// WithLifetime sets how long a session lives from the moment it is stored, by
-// the database's clock, however much it is used. PostgreSQL counts in microseconds:
-// a d below one panics.
+// WithLifetime sets how long a session lives at most, from the moment it is stored, by
+// the database's clock. Use does not extend it. PostgreSQL counts in microseconds:
+// WithLifetime panics if d is below one.
 //
 // Default: [DefaultLifetime].
 func WithLifetime(d time.Duration) Option {
@@ -67,27 +67,30 @@ func WithLifetime(d time.Duration) Option {
 	return func(c *config) { c.timeouts.lifetime = d }
 }
 
-// WithIdleTimeout ends a session, by the database's clock, when it has not been
-// used for d: found by Get or Authenticate. Its lifetime still ends it in any case.
-// PostgreSQL counts in microseconds: a d below one panics.
+// WithIdleTimeout ends a session, by the database's clock, when it has not been used for
+// d. A use is a Get or an Authenticate that finds it. The lifetime still ends the session
+// in any case. PostgreSQL counts in microseconds: WithIdleTimeout panics if d is below
+// one.
 //
-// A use extends the session once a quarter of the timeout has passed: it writes at
-// most four times in a timeout, whatever the number of requests, and a session may
-// end up to a quarter of the timeout early, never late. A use while somebody else holds
-// the row, an update, say, does not extend it: a lookup waits for nobody. A Get in a transaction, or
-// on a read-only server, leaves the end where it is.
+// A use extends the session once a quarter of the timeout has passed. A session so costs
+// at most four writes a timeout, whatever the number of requests. It may end up to a
+// quarter of the timeout early, never late. A use does not extend the session while
+// another transaction has locked its row, because a lookup never waits. It does not
+// extend it in a caller's transaction or on a read-only server either.
 //
-// Each session keeps the timeout it was stored with. Default: none.
+// Each session keeps the timeout it was stored with.
+//
+// Default: no idle timeout.
 func WithIdleTimeout(d time.Duration) Option {
 	checkTimeout("WithIdleTimeout", d)
 	return func(c *config) { c.timeouts.idle = d }
 }
 
-// WithLogger sets where events are logged: at level Warn what may be an attack
-// (a session id used twice, a superseded token used again) and errors that no caller
-// is told, at level Debug what changes sessions. A plain session is logged as the
-// fingerprint of its id, one with a token as its handle, a user not at all. A nil
-// logger panics.
+// WithLogger sets where events are logged. Level Warn is for possible attacks (a session
+// id used twice, a superseded token used again) and for errors that no caller is told.
+// Level Debug is for changes of sessions. The log shows a plain session by the
+// fingerprint of its id, a session with a token by its handle, and never a user.
+// WithLogger panics if the logger is nil.
 //
 // Default: nothing is logged.
 func WithLogger(logger *slog.Logger) Option {
@@ -97,21 +100,20 @@ func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) { c.logger = logger }
 }
 
-// WithoutBatching has every call run its own statement under its own context. A batch
-// runs under the context values of the first of its callers, and a hook of the pool
-// that takes a tenant for row-level security from the context, say, would answer all
-// of them as that one.
+// WithoutBatching has every call run its own statement under its own context. It is for
+// pools with a hook that reads the context, for example a tenant for row-level
+// security: a batch runs under the context values of its first caller, so the hook
+// would take all callers for that tenant.
 //
-// Default: lookups and Sets that wait for a connection share a statement.
+// Default: lookups and Sets that wait share a statement.
 func WithoutBatching() Option {
 	return func(c *config) { c.single = true }
 }
 
-// WithCodec sets how a T becomes JSON and is read from it. Decoding is most of
-// what a Get costs the client, so a faster package than encoding/json pays. Both
-// functions are used as encoding/json's are; the one must write JSON in UTF-8,
-// which PostgreSQL checks, and the other must not keep its input. A T of
-// [encoding/json.RawMessage] needs neither. A nil function panics.
+// WithCodec sets how a T is encoded to JSON and decoded from it. Decoding is most of
+// what a Get costs the client, so a package faster than encoding/json may pay. marshal
+// must write JSON in UTF-8, which PostgreSQL checks. unmarshal must not keep data.
+// [encoding/json.RawMessage] as T needs neither. WithCodec panics if a function is nil.
 //
 // Default: [encoding/json.Marshal] and [encoding/json.Unmarshal].
 func WithCodec(marshal func(v any) ([]byte, error), unmarshal func(data []byte, v any) error) Option {

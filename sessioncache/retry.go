@@ -14,11 +14,10 @@ import (
 	"github.com/rhaptos/sessiondb/db"
 )
 
-// What may be run again, and when. A read may, whatever became of it: so a
-// server that restarts, or a firewall that drops idle connections, costs a Get a
-// few milliseconds and no error. A write may only if it has not happened: to run one
-// twice is not the same as once. In a transaction, or on a single connection,
-// nothing may: the connection or the transaction is what was lost.
+// Which statements are run again. A read may be: a server that restarts, or a firewall
+// that drops idle connections, so costs a Get a few milliseconds and no error. A write
+// is run again only if it has certainly not happened. In a transaction, or on a single
+// connection, nothing is run again, because the connection itself was lost.
 
 const (
 	readAttempts = 3
@@ -27,8 +26,8 @@ const (
 	rolledBackAttempts = 10
 )
 
-// retryUnsent runs what has not happened once more: it never reached the server,
-// because the connection that the pool gave it was dead.
+// retryUnsent runs a statement once more if it never reached the server, because the
+// pool's connection was dead.
 func retryUnsent[T, R any](ctx context.Context, c *Cache[T], run func(context.Context) (R, error)) (R, error) {
 	result, err := run(ctx)
 	if c.pooled() && pgconn.SafeToRetry(err) && ctx.Err() == nil {
@@ -37,10 +36,10 @@ func retryUnsent[T, R any](ctx context.Context, c *Cache[T], run func(context.Co
 	return result, err
 }
 
-// retryWrite runs a statement, and runs it again if it has not happened. Where the
-// server says so, because it got in the way of another's (a serialization failure, a
-// deadlock), that is in a transaction at read committed, whatever the default is: there
-// the statement waits for the other one instead of failing.
+// retryWrite runs a statement, and again if it has not happened. If the server has
+// rolled it back, for a serialization failure or a deadlock, it runs again in a
+// transaction at read committed: there it waits for the other transaction instead of
+// failing.
 func retryWrite[T, R any](ctx context.Context, c *Cache[T], statement func(context.Context, *db.Queries) (R, error)) (R, error) {
 	result, err := retryUnsent(ctx, c, func(ctx context.Context) (R, error) { return statement(ctx, c.queries) })
 	if !c.pooled() || !rolledBack(err) {
@@ -53,9 +52,8 @@ func retryWrite[T, R any](ctx context.Context, c *Cache[T], statement func(conte
 	return result, err
 }
 
-// retryRead runs a statement that changes nothing up to three times, as long as
-// what fails is the connection. It waits a little in between, each caller for
-// another while.
+// retryRead runs a statement that changes nothing up to three times, as long as the
+// connection fails. It waits a random moment in between.
 func retryRead[T, R any](ctx context.Context, c *Cache[T], statement func(context.Context, *db.Queries) (R, error)) (R, error) {
 	pause := readPause
 	for attempt := 1; ; attempt++ {
@@ -72,21 +70,20 @@ func retryRead[T, R any](ctx context.Context, c *Cache[T], statement func(contex
 	}
 }
 
-// pooled tells whether another connection is to be had. In a transaction, or on a
-// single connection, it is not.
+// pooled tells whether there can be another connection.
 func (c *Cache[T]) pooled() bool {
 	_, pooled := c.db.(*pgxpool.Pool)
 	return pooled
 }
 
-// rolledBack tells whether the server says that something has not happened, and may
-// if it is run again.
+// rolledBack tells whether the server has rolled a statement back which may succeed
+// when it is run again.
 func rolledBack(err error) bool {
 	return hasCode(err, serializationFailure) || hasCode(err, deadlockDetected)
 }
 
-// connectionLost tells whether a statement failed because the connection did, or
-// none was to be had, and not because of what it said.
+// connectionLost tells whether a statement failed because its connection did, or
+// because there was none.
 func connectionLost(err error) bool {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {

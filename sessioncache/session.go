@@ -12,38 +12,37 @@ import (
 
 // Session is a session with a token. All times are by the database's clock, in UTC.
 type Session[T any] struct {
-	Handle sid.Handle // which session; it opens nothing and may be shown
+	Handle sid.Handle // names the session; it opens nothing and may be shown
 	User   T
-	UserID string // the user_id of its User, empty when there is none
+	UserID string // the user_id of User; empty when it has none
 	State  State
 
 	CreatedAt       time.Time
-	AuthenticatedAt time.Time // when the user last proved who they are; zero for an anonymous session
-	ExpiresAt       time.Time // use extends it where there is an idle timeout, until Deadline
+	AuthenticatedAt time.Time // the last login or re-authentication; zero for an anonymous session
+	ExpiresAt       time.Time // with an idle timeout, use extends it up to Deadline
 	Deadline        time.Time
 
-	TTL time.Duration // until ExpiresAt when the database answered; negative when it has passed
+	TTL time.Duration // time left until ExpiresAt when the database answered; negative after it
 }
 
-// State is what a session, or the token that was shown for it, is good for.
+// State is the state of a session, or of the token that was shown for it.
 type State string
 
 // The states of a session.
 const (
 	StateLive       State = "live"
 	StateExpired    State = "expired"
-	StateSuperseded State = "superseded" // the token is one that Renew, or a login ([Cache.Retire]), has replaced
-	StateUnreadable State = "unreadable" // the session is live, and T does not decode its user, which is zero
+	StateSuperseded State = "superseded" // Renew or a login ([Cache.Retire]) has replaced the token
+	StateUnreadable State = "unreadable" // the session is live, but T does not decode its user; User is zero
 )
 
-// Anonymous tells whether the session is one of a visitor who has not proved who
-// they are.
+// Anonymous tells whether the session is a visitor's, who has not logged in.
 func (s Session[T]) Anonymous() bool {
 	return s.AuthenticatedAt.IsZero()
 }
 
-// SinceAuthenticated returns how long ago the user had last proved who they are,
-// when the database answered. Of an anonymous session that is the longest Duration.
+// SinceAuthenticated returns the time between the last login or re-authentication and
+// the database's answer. For an anonymous session it is the longest Duration.
 func (s Session[T]) SinceAuthenticated() time.Duration {
 	if s.Anonymous() {
 		return math.MaxInt64
@@ -51,7 +50,7 @@ func (s Session[T]) SinceAuthenticated() time.Duration {
 	return s.ExpiresAt.Add(-s.TTL).Sub(s.AuthenticatedAt)
 }
 
-// describe says all of a session but its user.
+// describe returns a session without its user.
 func describe[T any](r *row, state State) Session[T] {
 	return Session[T]{
 		Handle:          sid.Handle(r.id),
@@ -65,7 +64,7 @@ func describe[T any](r *row, state State) Session[T] {
 	}
 }
 
-// instant reads microseconds since 1970; zero is no time.
+// instant converts microseconds since 1970; zero is the zero time.
 func instant(micros int64) time.Time {
 	if micros == 0 {
 		return time.Time{}
@@ -73,16 +72,17 @@ func instant(micros int64) time.Time {
 	return time.UnixMicro(micros).UTC()
 }
 
-// duration reads microseconds. What is too long for a Duration, 292 years, becomes
-// the longest.
+// duration converts microseconds. A value that does not fit a Duration, 292 years,
+// becomes the longest.
 func duration(micros int64) time.Duration {
 	const most = int64(math.MaxInt64 / time.Microsecond)
 	return time.Duration(min(max(micros, -most), most)) * time.Microsecond
 }
 
-// Session returns the session that a handle names, an expired one, too, until Purge
-// has removed it: State tells. It extends no session. ok is false, and err nil, when
-// it is absent. With [ErrUnreadableSession] all but its User is set.
+// Session returns the session that a handle names. It returns an expired session, too,
+// until Purge has removed it: see its State. It does not extend the session. ok is
+// false, and err nil, when the session is absent. With [ErrUnreadableSession] every
+// field except User is set.
 func (c *Cache[T]) Session(ctx context.Context, handle sid.Handle) (session Session[T], ok bool, err error) {
 	const op = "look up the session"
 	r, err := c.lookUp(ctx, sid.ID(handle))
@@ -103,8 +103,8 @@ func (c *Cache[T]) Session(ctx context.Context, handle sid.Handle) (session Sess
 	return session, true, nil
 }
 
-// DeleteSession ends the session that a handle names, and tells whether it was
-// there. Once it has returned nil, no server finds the session any more.
+// DeleteSession ends the session that a handle names, and tells whether there was one.
+// Once it has returned nil, no server finds the session.
 func (c *Cache[T]) DeleteSession(ctx context.Context, handle sid.Handle) (was bool, err error) {
 	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
 		return queries.DeleteSessionByHandle(ctx, db.DeleteSessionByHandleParams{

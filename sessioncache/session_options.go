@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// SessionOption is a choice about one session, made when it is issued.
+// SessionOption changes one session that Issue stores.
 type SessionOption func(*newSession)
 
 type newSession struct {
@@ -22,19 +22,19 @@ func (c *Cache[T]) newSession(options []SessionOption) newSession {
 	return s
 }
 
-// Lifetime sets how long this session lives, however much it is used. A d below a
-// microsecond panics.
+// Lifetime sets how long this session lives at most. Use does not extend it. It panics
+// if d is below a microsecond.
 //
-// Default: what [WithLifetime] says.
+// Default: [WithLifetime].
 func Lifetime(d time.Duration) SessionOption {
 	checkTimeout("Lifetime", d)
 	return func(s *newSession) { s.timeouts.lifetime = d }
 }
 
-// IdleTimeout ends this session when it has not been used for d. Zero is no
-// timeout; any other d below a microsecond panics.
+// IdleTimeout ends this session when it has not been used for d. Zero means no idle
+// timeout. It panics if any other d is below a microsecond.
 //
-// Default: what [WithIdleTimeout] says.
+// Default: [WithIdleTimeout].
 func IdleTimeout(d time.Duration) SessionOption {
 	if d != 0 {
 		checkTimeout("IdleTimeout", d)
@@ -42,11 +42,13 @@ func IdleTimeout(d time.Duration) SessionOption {
 	return func(s *newSession) { s.timeouts.idle = d }
 }
 
-// MaxSessions ends the user's oldest sessions so that n are live at most, the new
-// one among them, even if many are issued at once. Plain and anonymous sessions do
-// not count, and an anonymous one ends none. A user without a user_id is [ErrInvalidUser] then, and a caller's
-// transaction above isolation level read committed [ErrIsolation]. An n below one
-// panics.
+// MaxSessions ends the user's oldest sessions so that at most n are live, the new one
+// included. The limit holds even if many sessions are issued at once. Plain and
+// anonymous sessions do not count, and an anonymous session ends none.
+//
+// Issue then returns [ErrInvalidUser] for a user without a user_id, and [ErrIsolation]
+// in a caller's transaction above isolation level read committed. MaxSessions panics if
+// n is below one.
 //
 // Default: no limit.
 func MaxSessions(n int) SessionOption {
@@ -56,23 +58,23 @@ func MaxSessions(n int) SessionOption {
 	return func(s *newSession) { s.limit = n }
 }
 
-// Anonymous marks a session whose user has not proved who they are: a visitor's. A
-// user_id in its user is a claim only: the session is not listed among the user's,
-// and does not count for [MaxSessions]. DeleteUserSessions ends it all the same.
+// Anonymous marks the session of a visitor who has not logged in. A user_id in its user
+// proves nothing: the session is not listed among that user's sessions and does not
+// count for [MaxSessions]. DeleteUserSessions does end it.
 func Anonymous() SessionOption {
 	return func(s *newSession) { s.anonymous = true }
 }
 
-// RenewOption is a choice about one renewal.
+// RenewOption changes one renewal.
 type RenewOption func(*renewal)
 
 type renewal struct {
 	reauthenticated bool
 }
 
-// Reauthenticated notes that the user has just proved again who they are, and
-// restarts the session's lifetime and idle timeout. An anonymous session cannot be
-// renewed like that: a login is a new session.
+// Reauthenticated records that the user has just authenticated again, and restarts the
+// session's lifetime and idle timeout. It does not renew an anonymous session: a login
+// is a new session.
 func Reauthenticated() RenewOption {
 	return func(r *renewal) { r.reauthenticated = true }
 }

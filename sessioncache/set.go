@@ -6,25 +6,24 @@ import (
 	"log/slog"
 )
 
-// Set stores a user under a new plain session id. The session is live from now on,
-// by the database's clock, for [DefaultLifetime] or what [WithLifetime] and
-// [WithIdleTimeout] say.
+// Set stores a user under a new plain session id. The session is live from now on, by
+// the database's clock, as long as [WithLifetime] and [WithIdleTimeout] say.
 //
-// An id is never used twice. If it exists already, live or expired, Set deletes
-// that session and returns [ErrConflict]: somebody is trying to get into another's
-// session, or a bug hands out ids twice, and in either case nobody may stay
-// logged in under it. This holds for a Set that is repeated because its answer
-// was lost on the way, too: it costs the user a login, and lets nobody in.
+// An id is never used twice. If it exists already, live or expired, Set deletes that
+// session and returns [ErrConflict]: an attacker tries to get into the session, or a
+// bug makes ids twice. Nobody stays logged in under such an id. This includes a Set
+// that a caller repeats because the answer was lost: the user has to log in again, and
+// nobody gets in.
 //
-// Two Sets of one id so leave nobody logged in: once the second has returned
-// ErrConflict, nobody is, unless a third began before that. In a caller's transaction
-// the deletion happens when that is committed, although there was an error, and not
-// if it is rolled back, as pgx.BeginFunc does for an error. Above isolation level read
-// committed, a Set of an id that was stored after the transaction began is
-// [ErrUnavailable] there, and deletes nothing.
+// If two Sets use one id, the session is gone when the second has returned ErrConflict,
+// unless a third Set began before that. In a caller's transaction the deletion happens
+// when the transaction commits, even after the error. A rollback undoes it, and
+// pgx.BeginFunc rolls back after an error. Above isolation level read committed, Set of
+// an id that was stored after the transaction began returns [ErrUnavailable] and
+// deletes nothing.
 //
-// The handle of a session with a token is no id, and nor is one of another audience:
-// Set on either returns ErrConflict and deletes nothing.
+// The id of a session with a token, or of a session of another audience, is not free:
+// Set returns ErrConflict and deletes nothing.
 func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
 	start := monotonicNow()
 	err := c.set(ctx, id, user)
@@ -50,7 +49,7 @@ func (c *Cache[T]) set(ctx context.Context, id string, user T) error {
 		return interpretStore(op, err)
 	}
 	if !stored {
-		// Whether the session can be deleted or not, somebody has to know.
+		// Counted and logged before the deletion, which may fail.
 		c.shared.metrics.conflicts.Add(1)
 		logSession(ctx, c.config.logger, slog.LevelWarn, "session id used twice", sessionID)
 		if err := c.delete(ctx, sessionID); err != nil {

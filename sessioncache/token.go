@@ -12,15 +12,14 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// supersededGrace is how long after a renewal the token before it may still have
-// been in flight.
+// supersededGrace is how long a request with the replaced token may still be in flight.
 const supersededGrace = 10 * time.Second
 
 // Issue stores a session for a user and returns the token that opens it. The table
-// holds a digest of the token only, so this is the one moment to hand it out. The
-// session is live from now on, for the lifetime and the idle timeout of the Cache
-// unless the options say otherwise. Unless it is [Anonymous], the user has just
-// proved who they are.
+// holds only a digest of the token's secret, so nobody can read the token again later.
+// The session is live from now on. Its lifetime and idle timeout are those of the
+// Cache, unless options change them. Unless the session is [Anonymous], its time of
+// authentication is now.
 func (c *Cache[T]) Issue(ctx context.Context, user T, options ...SessionOption) (token sid.Token, err error) {
 	start := monotonicNow()
 	token, err = c.issueToken(ctx, user, options)
@@ -50,7 +49,7 @@ func (c *Cache[T]) issueToken(ctx context.Context, user T, options []SessionOpti
 		Idle:      session.timeouts.idleMicros(),
 		Anonymous: session.anonymous,
 	}
-	if session.limit > 0 && !session.anonymous { // a claim ends nobody's sessions
+	if session.limit > 0 && !session.anonymous { // a claimed user_id ends no sessions
 		err = c.issueLimited(ctx, op, params, session.limit)
 	} else {
 		err = c.issue(ctx, op, params)
@@ -59,7 +58,7 @@ func (c *Cache[T]) issueToken(ctx context.Context, user T, options []SessionOpti
 		return sid.Token{}, err
 	}
 	logSession(ctx, c.config.logger, slog.LevelDebug, "session issued", token.Handle())
-	if session.limit > 0 { // others may have ended
+	if session.limit > 0 { // older sessions may have ended
 		return token, c.propagate(ctx, nil)
 	}
 	return token, nil
@@ -70,15 +69,15 @@ func (c *Cache[T]) issue(ctx context.Context, op string, params db.IssueSessionP
 		return queries.IssueSession(ctx, params)
 	})
 	ok, err := found(err)
-	if err == nil && !ok { // of 128 random bits: the generator is broken
+	if err == nil && !ok { // two equal values of 128 random bits: the generator is broken
 		err = ErrConflict
 	}
 	return interpretStore(op, err)
 }
 
-// issueLimited issues a session and ends the user's oldest ones over the limit. The
-// lock on the user comes after the insertion, and a deletion sees all that was
-// committed before it began: whoever has the lock last sees everybody's sessions.
+// issueLimited issues a session and ends the user's oldest ones above the limit. It
+// locks the user after the insertion, and the deletion sees all that was committed
+// before it began. So the last one to get the lock sees every session.
 func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueSessionParams, limit int) error {
 	if err := c.checkIsolation(ctx, op); err != nil {
 		return err
@@ -105,22 +104,22 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 	return interpretStore(op, err)
 }
 
-// Authenticate returns the session that a token opens. ok is false, and err nil,
-// when it opens none: the session is absent or has expired, or the secret is not
-// the session's, which are answered alike. Where the session has an idle timeout,
-// Authenticate extends it.
+// Authenticate returns the session that a token opens. ok is false, and err nil, when
+// the token opens none: the session is absent or expired, or the secret is wrong.
+// Authenticate extends a session that has an idle timeout.
 //
-// A token that [Cache.Renew] has replaced lets nobody in. Within ten seconds of the
-// renewal the request was in flight: the error is [ErrSuperseded], and asking again
-// with the new token succeeds. Later somebody has kept the token, and ok is false.
-// If the renewal was no re-authentication, the session ends then, because nobody can
-// tell which of the two who have a token is the user (RFC 9700 section 4.14.2). Only
-// the token before the last renewal is known: one from before that is unknown.
+// A token that [Cache.Renew] has replaced opens nothing. Within ten seconds of the
+// renewal the error is [ErrSuperseded], because the request was in flight: sent again
+// with the new token it succeeds. After ten seconds ok is false, because somebody has
+// kept the old token. The session then ends, unless the renewal was a
+// re-authentication: nobody can tell which of the two holders of a token is the user
+// (RFC 9700 section 4.14.2). Only the last replaced token is known. An older one is
+// like any unknown token.
 //
-// With [ErrUnreadableSession] there is a session, whose user T does not decode.
+// With [ErrUnreadableSession] the session exists, but T does not decode its user.
 //
-// When ok is false, session is filled all the same, without its User, if the token is
-// or was the session's. Its State says why. It is zero for any other token.
+// When ok is false and the token is or was the session's, session is filled without its
+// User, and its State tells why. Otherwise session is zero.
 func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
 	const op = "authenticate"
 	if err := checkToken(op, token); err != nil {
@@ -181,7 +180,7 @@ func (c *Cache[T]) authenticate(ctx context.Context, op string, id sid.ID, diges
 	return session, true, nil
 }
 
-// verdict is what a row and a token make of each other.
+// verdict is the result of comparing a token with a row.
 type verdict int
 
 const (
@@ -192,8 +191,8 @@ const (
 	isKept                    // it was renewed long ago
 )
 
-// judge decides what a secret opens. It compares before it looks whether the session
-// is live, so that nothing can be learned with a wrong one.
+// judge decides what a secret opens. It compares the secret before it looks whether the
+// session is live: with a wrong secret nothing can be learned.
 func judge(r *row, secret []byte) verdict {
 	if r == nil {
 		return isUnknown
@@ -214,7 +213,7 @@ func judge(r *row, secret []byte) verdict {
 	}
 }
 
-// superseded answers a token that was renewed.
+// superseded is the result of a call with a replaced token.
 func (c *Cache[T]) superseded(ctx context.Context, op string, k key, r *row) error {
 	c.shared.metrics.superseded.Add(1)
 	if judge(r, k.secret) == isInFlight {
@@ -231,8 +230,8 @@ func (c *Cache[T]) superseded(ctx context.Context, op string, k key, r *row) err
 	return nil
 }
 
-// whyNot returns the error of a call that a token was not good for: none, or
-// ErrSuperseded.
+// whyNot looks up why a token opened nothing. It returns ErrSuperseded if the token was
+// just replaced.
 func (c *Cache[T]) whyNot(ctx context.Context, op string, k key) error {
 	r, err := c.lookUp(ctx, k.id)
 	if err != nil {
@@ -245,8 +244,8 @@ func (c *Cache[T]) whyNot(ctx context.Context, op string, k key) error {
 	return nil
 }
 
-// Alive tells of each token whether it opens a live session now. It is one
-// statement, whatever their number, extends no session and ends none.
+// Alive tells for each token whether it opens a live session. It is one statement for
+// all tokens, and neither extends nor ends a session.
 func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, error) {
 	const op = "alive"
 	keys, ids := make([]key, len(tokens)), make(sid.IDs, len(tokens))
@@ -268,14 +267,15 @@ func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, erro
 	return alive, nil
 }
 
-// Renew gives a session a new token, as OWASP's Session Management Cheat Sheet asks
-// for whenever a user's privileges change. The session, its handle and its user
-// stay, and so do its times, unless it is [Reauthenticated]. From one instant to the
-// next the old token opens nothing and the new one opens the session.
+// Renew gives a session a new token. Call it whenever a user's privileges change (OWASP
+// Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level
+// Change"). The session keeps its handle and its user, and its times unless the renewal
+// is [Reauthenticated]. There is no moment at which both tokens open the session, or
+// neither.
 //
-// ok is false when the token opens no session. Of several who renew one token at
-// once one succeeds; the others get [ErrSuperseded]. When the answer of a renewal is
-// lost nobody has the new token: the user has to log in again.
+// ok is false when the token opens no session. If several calls renew one token at
+// once, one succeeds and the others return [ErrSuperseded]. If the answer of a renewal
+// is lost, nobody has the new token: the user has to log in again.
 func (c *Cache[T]) Renew(ctx context.Context, token sid.Token, options ...RenewOption) (renewed sid.Token, ok bool, err error) {
 	renewed, ok, err = c.renew(ctx, token, options)
 	c.shared.metrics.call(&c.shared.metrics.renewals, ok, err)
@@ -316,11 +316,12 @@ func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOp
 	return renewed, true, nil
 }
 
-// Revoke ends the session that a token opens: once it has returned nil, no server
-// finds the session any more. A token that opens none is not an error. The token before
-// the last renewal ends the session, too, unless that is more than ten seconds ago and
-// was a re-authentication: then it is not the user who has kept it. A token from before
-// that is unknown, and ends nothing.
+// Revoke ends the session that a token opens. Once it has returned nil, no server finds
+// the session. A token that opens no session is not an error.
+//
+// The last replaced token ends the session, too. The exception is a token that a
+// re-authentication replaced more than ten seconds ago: then the holder of the new
+// token is the user. An older token is unknown and ends nothing.
 func (c *Cache[T]) Revoke(ctx context.Context, token sid.Token) error {
 	err := c.revokeToken(ctx, token)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
@@ -352,17 +353,17 @@ func (c *Cache[T]) revoke(ctx context.Context, k key) (ended bool, err error) {
 	return rows > 0, err
 }
 
-// Retire ends a session, in whose place a login is stored in the same transaction, and
-// tells whether it was live. Unlike with Revoke, requests
-// with its token that are in flight learn that they should ask again: for ten seconds
-// the answer is [ErrSuperseded].
+// Retire ends a session that a login replaces, and tells whether it was live. Call it
+// in the transaction that issues the new session. Requests in flight with the old token
+// get [ErrSuperseded] for ten seconds, so that they are sent again; after Revoke they
+// would be logged out.
 func (c *Cache[T]) Retire(ctx context.Context, token sid.Token) (was bool, err error) {
 	const op = "retire"
 	k, err := c.keyOf(op, token)
 	if err != nil {
 		return false, err
 	}
-	nobodys, err := c.keyOf(op, token.Renewed())
+	unknown, err := c.keyOf(op, token.Renewed())
 	if err != nil {
 		return false, err
 	}
@@ -371,7 +372,7 @@ func (c *Cache[T]) Retire(ctx context.Context, token sid.Token) (was bool, err e
 			Handle:    k.id,
 			Audience:  c.config.audience,
 			Secret:    k.secret,
-			NewSecret: nobodys.secret,
+			NewSecret: unknown.secret,
 			Grace:     supersededGrace.Microseconds(),
 		})
 	})

@@ -14,13 +14,14 @@ import (
 
 var errRawTransaction = errors.New("the connection is in a transaction that was begun in SQL: begin it with pgx, and use WithTx")
 
-// WithTx returns a Cache with the same options whose statements are part of a
-// transaction: what it does happens when tx commits, or not at all. After
-// [ErrUnavailable] or [ErrInvalidUser] roll the transaction back; after any other error
-// it can go on. Get and Authenticate extend no session there.
+// WithTx returns a Cache with the same options that runs its statements in a
+// transaction. Its changes take effect when tx commits, or not at all. After
+// [ErrUnavailable] or [ErrInvalidUser] the transaction must be rolled back; after any
+// other error it can go on. Get and Authenticate extend no session in it.
 //
-// Lock rows of your own, the user's, before the first call that changes a session:
-// in the other order two such transactions can deadlock.
+// Lock your own rows, such as the user's, before the first call that changes a session.
+// In the other order, two such transactions can deadlock. After the commit, call
+// [Cache.AwaitNearCaches].
 func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 	if tx == nil {
 		panic("sessioncache: WithTx: the transaction is nil")
@@ -28,13 +29,14 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 	return newCache[T](tx, c.config, c.shared)
 }
 
-// Tx runs fn in a transaction at isolation level read committed, and commits it
-// when fn returns nil. cache is this Cache with its statements in the transaction
-// (see [Cache.WithTx]). An error of fn is returned as it is and rolls the
-// transaction back; one of beginning or committing is [ErrUnavailable], after
-// which the transaction may have been committed or not. Within a transaction it
-// makes a savepoint. When cache has changed sessions, Tx waits for near caches after the
-// commit ([NearCacheStaleness]).
+// Tx runs fn in a transaction at isolation level read committed, and commits it when fn
+// returns nil. cache is this Cache in the transaction (see [Cache.WithTx]). Inside a
+// transaction, Tx makes a savepoint. If cache has changed sessions, Tx waits for near
+// caches after the commit ([NearCacheStaleness]).
+//
+// An error of fn rolls the transaction back and is returned as it is. An error of
+// beginning or committing is [ErrUnavailable]: the transaction may have been committed
+// or not.
 func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) error) error {
 	const op = "transaction"
 	tx, err := c.begin(ctx)
@@ -55,10 +57,9 @@ func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) e
 	return c.propagate(ctx, nil)
 }
 
-// begin begins a transaction that says its isolation level itself, whatever the
-// server's or the role's default is; or a savepoint, which has that of its
-// transaction. On a connection in a transaction that pgx does not know of, committing
-// would be the caller's transaction's end.
+// begin begins a transaction at read committed, whatever the default of the server or
+// the role is, or a savepoint. It refuses a connection that is in a transaction which
+// pgx did not begin: a commit would end the caller's transaction.
 func (c *Cache[T]) begin(ctx context.Context) (pgx.Tx, error) {
 	if _, ok := c.db.(*pgx.Conn); ok && c.inCallersTx() {
 		return nil, errRawTransaction
@@ -73,8 +74,7 @@ func (c *Cache[T]) begin(ctx context.Context) (pgx.Tx, error) {
 	})
 }
 
-// inTx runs statements in a transaction, again if the server says that it has not
-// happened.
+// inTx runs statements in a transaction, and again if the server has rolled it back.
 func (c *Cache[T]) inTx(ctx context.Context, statements func(queries *db.Queries) error) error {
 	for attempt := 1; ; attempt++ {
 		err := c.inTxOnce(ctx, statements)
@@ -96,8 +96,8 @@ func (c *Cache[T]) inTxOnce(ctx context.Context, statements func(queries *db.Que
 	return tx.Commit(ctx)
 }
 
-// inCallersTx tells whether statements are part of a transaction that is not the
-// Cache's own.
+// inCallersTx tells whether statements run in a transaction that the Cache has not
+// begun.
 func (c *Cache[T]) inCallersTx() bool {
 	switch database := c.db.(type) {
 	case *pgxpool.Pool:

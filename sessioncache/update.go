@@ -10,17 +10,16 @@ import (
 )
 
 // Update changes the user of a live plain session. It calls change once, with the
-// user as stored, and stores what change makes of it; the session's times stay.
+// stored user, and stores the result. The session's times stay.
 //
-// Nobody else can change or end the session in the meantime, so no update is lost
-// and no deleted session comes back; Get does not wait. ok is false, and change is
-// not called, when the session is absent or expired. An error of change is returned
-// as it is, and nothing is stored. A session never changes its user: if change
-// replaces the user_id, nothing is stored and the error is [ErrUserChanged].
+// The session's row is locked meanwhile, so no update is lost and no deleted session
+// comes back. Get does not wait. ok is false, and change is not called, when the
+// session is absent or expired. An error of change is returned as it is, and nothing is
+// stored. If change replaces the user_id, nothing is stored and the error is
+// [ErrUserChanged].
 //
-// change must not use the database: it runs while a transaction holds a
-// connection of the pool and the lock on the session. What T does not decode from
-// the stored JSON is not stored again.
+// change must not use the database: it runs while a transaction holds a connection of
+// the pool and the lock. Fields of the stored JSON that T does not decode are lost.
 func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) error) (ok bool, err error) {
 	const op = "update"
 	k, err := parseKey(op, id)
@@ -31,9 +30,9 @@ func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) e
 	return ok, c.propagate(ctx, err)
 }
 
-// UpdateSession is [Cache.Update] for the session that a token opens. A superseded
-// token changes nothing: within ten seconds of the renewal the error is
-// [ErrSuperseded], as with [Cache.Authenticate].
+// UpdateSession is [Cache.Update] for the session that a token opens. A replaced token
+// changes nothing: within ten seconds of the renewal the error is [ErrSuperseded], as
+// with [Cache.Authenticate].
 func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change func(user *T) error) (ok bool, err error) {
 	const op = "update the session"
 	k, err := c.keyOf(op, token)
@@ -73,7 +72,7 @@ func (c *Cache[T]) update(ctx context.Context, op string, k key, change func(use
 		return false, fmt.Errorf("sessioncache: %s: %w", op, ErrUserChanged)
 	}
 	if err := tx.Commit(ctx); err != nil {
-		return false, interpretStore(op, err) // a deferred constraint's
+		return false, interpretStore(op, err) // of a deferred constraint
 	}
 	logSession(ctx, c.config.logger, slog.LevelDebug, "session updated", k)
 	return true, nil

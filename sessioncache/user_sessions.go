@@ -7,11 +7,11 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// UserSessions lists the live sessions with a token of a user, newest first: those
+// UserSessions lists the live sessions of a user, newest first: those with a token
 // whose stored JSON has this user_id at its top level. Anonymous sessions are not
-// among them, and plain ones neither, which have no handle to name them by. A user
-// without any has an empty list. A session whose user T does not decode is listed
-// as [StateUnreadable].
+// listed. Plain sessions are not listed either, because they have no handle. A user
+// without sessions has an empty list. The State is [StateUnreadable] where T does not
+// decode the user.
 func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T], error) {
 	const op = "list the user's sessions"
 	if err := checkUserID(op, userID); err != nil {
@@ -37,17 +37,18 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T
 	return sessions, nil
 }
 
-// DeleteUserSessions ends the sessions of a user, all of them or all but those that
-// the handles name: log out everywhere, or everywhere else. It ends plain and
-// anonymous ones, too, and returns how many rows it deleted, expired and replaced ones that were still
-// stored included.
+// DeleteUserSessions ends the sessions of a user, except those that handles name: log
+// out everywhere, or everywhere else. It also ends plain and anonymous sessions. It
+// returns how many rows it deleted; rows of expired and of replaced sessions count.
 //
-// A session that is being renewed at that moment ends as well. One that is being
-// issued may not: a login whose password was checked before, and that is stored
-// after. Where that matters, have the login read the user's own row FOR SHARE, and the
-// change update it, in one transaction with the session (see sessionhttp's Manager.Tx). In a caller's transaction above
-// isolation level read committed, which would miss what others have just committed,
-// the error is [ErrIsolation].
+// It ends a session that is being renewed at the same moment. It may miss a session
+// that is being issued: a login that has checked the old password, and stores its
+// session after the deletion. Where that matters, let the login read the user's own row
+// FOR SHARE and the password change update that row, each in one transaction with its
+// session calls (see sessionhttp's Manager.Tx).
+//
+// In a caller's transaction above isolation level read committed the error is
+// [ErrIsolation].
 func (c *Cache[T]) DeleteUserSessions(ctx context.Context, userID string, except ...sid.Handle) (n int64, err error) {
 	const op = "delete the user's sessions"
 	if err := checkUserID(op, userID); err != nil {
