@@ -8,20 +8,18 @@ import (
 )
 
 const (
-	// batchLimit is how many callers share a statement at most. On the machine of
-	// the database 64 would do; half a millisecond away 256 carry two thirds more
-	// of a thousand callers, and cost a few callers nothing.
+	// batchLimit is the largest batch. Far from the server, a thousand callers need large
+	// batches; for a few callers the limit does not matter.
 	batchLimit = 256
 
-	// largestBatched is the longest dict, in bytes, that is stored in a batch: a
-	// larger one costs the others more than it saves. It keeps a batch under 4 MB.
+	// largestBatched is the longest dict, in bytes, that is stored in a batch. Together
+	// with batchLimit it keeps a batch under 4 MB.
 	largestBatched = 16 << 10
 )
 
-// batch makes the callers of a Cache on a pool share statements: lookups one
-// SELECT, Sets one INSERT and its commit. Package coalesce decides who shares with
-// whom. One connection of the pool is left to the calls that are not batched and to
-// the application's own: the fuller batches more than make up for it.
+// batch sets a Cache on a pool up to answer lookups in batches of one SELECT, and Sets
+// in batches of one INSERT. One connection of the pool stays free for calls that are
+// not batched and for the application.
 func (c *Cache[T]) batch(pool *pgxpool.Pool) {
 	slots := coalesce.NewSlots(int(pool.Config().MaxConns)-1, pool.Ping)
 	c.gets = &coalesce.Group[sid.ID, *row]{Limit: batchLimit, Single: c.lookUpSingle, Batch: c.lookUpBatch}

@@ -64,7 +64,7 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 	}
 	c := newCache[T](database, newConfig(options), &shared{})
 	c.near = newNear(c)
-	c.askForUse()
+	c.shareUse()
 	return c
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Delete ends a plain session: once it has returned nil, no server finds it any
-// more. A session that is absent is not an error.
+// Delete ends a plain session. Once it has returned nil, no server finds the session.
+// An absent session is not an error.
 func (c *Cache[T]) Delete(ctx context.Context, id string) error {
 	err := c.deletePlain(ctx, id)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)

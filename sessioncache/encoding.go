@@ -10,15 +10,15 @@ import (
 )
 
 var (
-	// A null is no user: decoded, it would be a T without any of its fields set,
-	// and logged in.
+	// A null is not a user: it decodes to a T without any field set, which would be
+	// logged in.
 	errNull    = errors.New("it is null")
 	errNotJSON = errors.New("it is not JSON in UTF-8")
 	errEscape  = errors.New(`it holds the escape \u0000 or a lone surrogate`)
 )
 
-// encode returns the JSON of a user. Raw JSON is checked and stays as it is;
-// a codec would squeeze and escape it.
+// encode returns the JSON of a user. Raw JSON is checked and stays byte for byte: a
+// codec would compact and escape it.
 func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
 	var data []byte
 	if raw, ok := any(&user).(*json.RawMessage); ok {
@@ -38,9 +38,9 @@ func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
 	return string(data), nil
 }
 
-// storable tells whether JSON holds none of the escapes that stand for no text in
-// PostgreSQL: of NUL, and of half a surrogate pair. The server would refuse them only
-// after it has been sent a whole batch.
+// storable tells whether PostgreSQL can store JSON: it holds neither the escape of NUL
+// nor that of half a surrogate pair. The server would reject them only after a whole
+// batch has been sent.
 func storable(data []byte) bool {
 	var high bool // the escape just before was the first half of a pair
 	for {
@@ -69,7 +69,7 @@ func storable(data []byte) bool {
 	}
 }
 
-// decode reads a user from its JSON, and keeps the JSON if that is what a T is.
+// decode returns the user in a JSON text. If T is RawMessage, it is the text itself.
 func (c *Cache[T]) decode(op string, dict []byte) (user T, err error) {
 	if isNull(dict) {
 		return user, unreadable(op, errNull)
@@ -80,23 +80,23 @@ func (c *Cache[T]) decode(op string, dict []byte) (user T, err error) {
 	}
 	decoded := new(T)
 	if err := c.config.unmarshal(dict, decoded); err != nil {
-		return user, unreadable(op, err) // not what was decoded until then
+		return user, unreadable(op, err) // a zero user, not a half-decoded one
 	}
 	return *decoded, nil
 }
 
-// unreadable is the error of a user that came from the database. What a decoder says
-// may show part of the user: only where it does not fit is kept.
+// unreadable is the error of a stored user that does not decode. A decoder's message
+// may show part of the user, so only the position and the type are kept.
 func unreadable(op string, cause error) error {
 	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](cause); ok {
 		cause = fmt.Errorf("its field %q is not a %s", mismatch.Field, mismatch.Type)
-	} else if cause != errNull { //nolint:errorlint // it is that very value or a decoder's
+	} else if cause != errNull { //nolint:errorlint // this very value, not an error that wraps it
 		cause = fmt.Errorf("%T", cause)
 	}
 	return fmt.Errorf("sessioncache: %s: %w: %w", op, ErrUnreadableSession, cause)
 }
 
-// isNull also takes no JSON at all, which a nil RawMessage is.
+// isNull tells whether JSON is null, or empty, as a nil RawMessage is.
 func isNull(dict []byte) bool {
 	dict = bytes.TrimSpace(dict)
 	return len(dict) == 0 || string(dict) == "null"

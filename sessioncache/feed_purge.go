@@ -8,9 +8,8 @@ import (
 	"github.com/rhaptos/sessiondb/db"
 )
 
-// purgeFeed removes changes from the feed once they are ten minutes old, in batches as
-// sessions are. A near cache that has not polled since then notices that, and forgets
-// what it knows.
+// purgeFeed removes changes that are more than ten minutes old from the feed, in
+// batches. A near cache that has not polled since then notices, and empties its memory.
 func (c *Cache[T]) purgeFeed(ctx context.Context, p *purge) error {
 	var changes int64
 	err := p.run(ctx, func() (more bool, err error) {
@@ -21,9 +20,9 @@ func (c *Cache[T]) purgeFeed(ctx context.Context, p *purge) error {
 	switch {
 	case hasCode(err, undefinedTable): // before the migration, or on Citus
 		return nil
-	case errors.Is(err, errRawTransaction): // an error would end the transaction, and a savepoint cannot be had
+	case errors.Is(err, errRawTransaction): // no savepoint is possible, and an error would abort the transaction
 		return nil
-	case rolledBack(err): // somebody else purges: let them
+	case rolledBack(err): // another purge is at work
 		return nil
 	case hasCode(err, insufficientPrivilege):
 		c.shared.unpurged.Do(func() {
@@ -39,8 +38,8 @@ func (c *Cache[T]) purgeFeed(ctx context.Context, p *purge) error {
 }
 
 // purgeChanges removes a batch of changes. The horizon, which tells near caches that
-// changes are gone, is committed with it. In a caller's transaction both are part of that,
-// behind a savepoint, because the transaction has to go on where there is no feed.
+// changes are gone, is committed with it. In a caller's transaction both run behind a
+// savepoint, because the transaction must go on if there is no feed.
 func (c *Cache[T]) purgeChanges(ctx context.Context) (deleted int64, err error) {
 	err = c.inTx(ctx, func(queries *db.Queries) error {
 		if _, err := queries.AdvanceChangeHorizon(ctx); err != nil {

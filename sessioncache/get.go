@@ -8,10 +8,9 @@ import (
 )
 
 // Get returns the user of a live plain session. ok is false, and err nil, when the
-// session is absent or has expired by the database's clock: the two cannot be
-// told apart, and neither is an error. With [ErrUnreadableSession] there is a
-// session, whose user T does not decode; with any other error nothing is known about
-// the session. Where the session has an idle timeout, Get extends it.
+// session is absent or has expired by the database's clock. With [ErrUnreadableSession]
+// the session exists, but T does not decode its user. With any other error nothing is
+// known about the session. Get extends a session that has an idle timeout.
 func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err error) {
 	const op = "get"
 	sessionID, err := parseID(op, id)
@@ -30,9 +29,9 @@ func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err err
 	return user, ok, err
 }
 
-// getNear finds a plain session in memory.
+// getNear looks in the near cache.
 func (c *Cache[T]) getNear(ctx context.Context, id sid.ID) (user T, ok bool) {
-	k, _ := c.near.recall(ctx, id)
+	k, _ := c.near.get(ctx, id)
 	switch {
 	case k == nil:
 		return user, false
@@ -66,10 +65,9 @@ func isLivePlain(r *row) bool {
 	return r != nil && r.isPlain() && r.ttl() >= 0
 }
 
-// GetAll returns the users of those plain sessions that are live, each under its id
-// as given. It is one statement, whatever their number, and extends no session. With
-// [ErrUnreadableSession] some session has a user that T does not decode; the others
-// are returned with it.
+// GetAll returns the users of all live plain sessions among ids, each under its id as
+// given. It is one statement for all ids and extends no session. With
+// [ErrUnreadableSession], T does not decode some of the users; the others are returned.
 func (c *Cache[T]) GetAll(ctx context.Context, ids ...string) (users map[string]T, err error) {
 	const op = "get all"
 	sessionIDs := make(sid.IDs, len(ids))

@@ -15,8 +15,8 @@ type insertion struct {
 	dict string
 }
 
-// insert stores a session, in a batch with others when all connections are busy. When
-// it is not stored and there is no error, the id exists.
+// insert stores a session, in a batch if there is no free slot. If it returns false
+// without an error, the id exists.
 func (c *Cache[T]) insert(ctx context.Context, session insertion) (stored bool, err error) {
 	if c.sets == nil || len(session.dict) > largestBatched {
 		return c.insertSingle(ctx, session)
@@ -38,23 +38,23 @@ func (c *Cache[T]) insertSingle(ctx context.Context, session insertion) (stored 
 	return rows > 0, err
 }
 
-// insertBatch stores the sessions of several callers. Of several with one id the first
-// is stored and the others are not: they are in conflict, as they would be one by one.
+// insertBatch stores the sessions of several callers. If several have one id, the first
+// is stored and the others conflict, as they would one by one.
 func (c *Cache[T]) insertBatch(ctx context.Context, calls []coalesce.Call[insertion, bool]) {
 	c.shared.metrics.setBatches.add(len(calls))
 	ids := make(sid.IDs, len(calls))
 	for i := range calls {
 		ids[i] = calls[i].Key.id
 	}
-	// In ascending order, so that two batches with ids in common wait for one another in
-	// one order, and do not deadlock. Who has gone takes it for not stored.
+	// Two batches that have ids in common lock them in ascending order, so they do not
+	// deadlock. Calls whose callers have gone are left out.
 	order := slices.DeleteFunc(ascending(ids), func(i int) bool { return calls[i].Err != nil })
 	c.insertInOrder(ctx, calls, order)
 }
 
-// insertInOrder stores the sessions that order lists. A dict that PostgreSQL
-// rejects takes the whole statement with it, so it halves the batch until that
-// session is alone with its error.
+// insertInOrder stores the sessions that order lists. PostgreSQL rejects a whole
+// statement for one dict, so insertInOrder then halves the batch until that session is
+// alone with its error.
 func (c *Cache[T]) insertInOrder(ctx context.Context, calls []coalesce.Call[insertion, bool], order []int) {
 	if len(order) == 0 {
 		return

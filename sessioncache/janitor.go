@@ -8,20 +8,21 @@ import (
 	"time"
 )
 
-// firstRetry is how long the janitor waits after a failure; it doubles from there.
+// firstRetry is how long the janitor waits after a first failure. Each further failure
+// doubles it.
 const firstRetry = time.Second
 
-// RunJanitor purges again and again until ctx ends; it blocks, so give it a
-// goroutine of its own:
+// RunJanitor purges at intervals until ctx ends. It blocks, so run it in a goroutine:
 //
 //	go cache.RunJanitor(ctx, 5*time.Minute)
 //
-// The first purge comes after some part of every, and each later one up to a
-// tenth sooner or later than every, so that instances that start together do not
-// purge together. (Nothing is wrong if they do.) A purge takes half of every at
-// most. One that fails is logged at level Warn and tried again after a second,
-// then two, then four, up to every. However many janitors a Cache has, one purges
-// at a time. An every of zero or less panics.
+// The first purge comes after a random delay below every, each later one after 0.9 to
+// 1.1 times every. So instances that start together do not purge together, although
+// they may. A purge takes at most half of every. A failed purge is logged at level Warn
+// and repeated after one second, then two, then four, up to every. Several janitors of
+// one Cache purge one at a time.
+//
+// RunJanitor panics if every is not positive.
 func (c *Cache[T]) RunJanitor(ctx context.Context, every time.Duration) {
 	if every <= 0 {
 		panic(fmt.Sprintf("sessioncache: RunJanitor: %s is no time", every))
@@ -44,8 +45,8 @@ func (c *Cache[T]) RunJanitor(ctx context.Context, every time.Duration) {
 	}
 }
 
-// purgeOnce purges once, unless somebody does. A panic, in a tracer say, is an error:
-// it must not end the service that only wanted to be tidy.
+// purgeOnce purges once, unless another janitor of this Cache does. A panic, for
+// example in a tracer, becomes an error, because a purge must not end the service.
 func (c *Cache[T]) purgeOnce(ctx context.Context, every time.Duration) (err error) {
 	if !c.shared.purging.TryLock() {
 		return nil

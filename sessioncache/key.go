@@ -7,20 +7,20 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// key is what opens a session: the id of a plain one, or a token's handle and the
+// key opens a session. It is the id of a plain session, or a token's handle and the
 // digest of its secret.
 type key struct {
 	id     sid.ID
 	secret []byte // nil: a plain session
 }
 
-// parseKey reads the id of a plain session as it arrived in a request.
+// parseKey parses the id of a plain session.
 func parseKey(op, id string) (key, error) {
 	sessionID, err := parseID(op, id)
 	return key{id: sessionID}, err
 }
 
-// keyOf is the key that a token is.
+// keyOf returns the key of a token.
 func (c *Cache[T]) keyOf(op string, token sid.Token) (key, error) {
 	if err := checkToken(op, token); err != nil {
 		return key{}, err
@@ -37,8 +37,8 @@ func checkToken(op string, token sid.Token) error {
 	return nil
 }
 
-// LogValue shows nothing that opens a session: of a plain one, whose id is its key,
-// the fingerprint.
+// LogValue shows nothing that opens a session. For a plain session it is the
+// fingerprint of the id.
 func (k key) LogValue() slog.Value {
 	if k.secret == nil {
 		return k.id.LogValue()

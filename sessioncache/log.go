@@ -5,15 +5,15 @@ import (
 	"log/slog"
 )
 
-// logSession reports an event of one session: a sid.ID, which logs as its
-// fingerprint, a sid.Handle or a key.
+// logSession logs an event of one session: a sid.ID, which logs as its fingerprint, a
+// sid.Handle or a key.
 func logSession[S any](ctx context.Context, logger *slog.Logger, level slog.Level, event string, session S, more ...slog.Attr) {
-	if logger.Enabled(ctx, level) { // or making the attributes would cost something
+	if logger.Enabled(ctx, level) { // saves the cost of making the attributes
 		logger.LogAttrs(ctx, level, event, append(more, slog.Any("session", session))...)
 	}
 }
 
-// logCount reports an event of many sessions.
+// logCount logs an event of many sessions.
 func (c *Cache[T]) logCount(ctx context.Context, event string, n int64) {
 	c.config.logger.LogAttrs(ctx, slog.LevelDebug, event, slog.Int64("sessions", n))
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// lookUp finds a session, in a batch with others when all connections are busy. It
-// returns nil when there is none.
+// lookUp finds a session, in a batch if there is no free slot. It returns nil if there
+// is none.
 func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (*row, error) {
 	if c.gets == nil {
 		return c.lookUpSingle(ctx, id)
@@ -48,8 +48,8 @@ func (c *Cache[T]) lookUpBatch(ctx context.Context, calls []coalesce.Call[sid.ID
 	}
 }
 
-// lookUpAll finds several sessions, the i-th in rows[i], and nil where there is none.
-// One that is asked for several times is looked up once.
+// lookUpAll finds several sessions. rows[i] is the session of ids[i], or nil if there
+// is none. An id that occurs several times is looked up once.
 func (c *Cache[T]) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err error) {
 	order := ascending(ids)
 	distinct := make(sid.IDs, 0, len(ids))
@@ -68,8 +68,8 @@ func (c *Cache[T]) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err
 	return scatter(ids, order, result, ticket)
 }
 
-// ascending lists the indexes of ids in ascending order of these; of equal ones, the
-// first comes first.
+// ascending returns the indexes of ids in ascending order of the ids, and of equal ids
+// in ascending order of the index.
 func ascending(ids sid.IDs) []int {
 	order := make([]int, len(ids))
 	for i := range order {
@@ -79,8 +79,8 @@ func ascending(ids sid.IDs) []int {
 	return order
 }
 
-// scatter gives to each id its row, or nil. Both order and the result are in
-// ascending order of ids. Where some share a row, each gets a dict of its own: a T of
+// scatter gives each id its row, or nil. order and result are in ascending order of
+// ids. If several ids share a row, each gets a dict of its own, because a T of
 // RawMessage is the dict itself.
 func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow, ticket nearcache.Ticket) (rows []*row, err error) {
 	rows = make([]*row, len(ids))

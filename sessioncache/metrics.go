@@ -7,50 +7,53 @@ import (
 	"time"
 )
 
-// Metrics counts what a Cache has done since it was made, those of its
-// transactions included. The numbers only grow.
+// Metrics counts what a Cache has done since New, including its copies in transactions.
+// The numbers only grow.
 type Metrics struct {
-	Gets, Hits, Misses uint64 // calls of Get and Authenticate that were answered, with a session and without
-	Sets               uint64 // sessions stored, by Set and Issue
-	Deletes            uint64 // calls of Delete, Revoke and DeleteSession that were answered
-	Updates            uint64 // sessions changed, by Update and UpdateSession
-	Renewals           uint64 // sessions that got a new token, by Renew
-	Conflicts          uint64 // ids used twice: each an attack or a bug
-	Superseded         uint64 // uses of a token that Renew had replaced
+	// Calls of Get and Authenticate that were answered, and those of them that found a
+	// session and that found none.
+	Gets, Hits, Misses uint64
 
-	// The statements that several callers shared, and the calls in them.
+	Sets       uint64 // sessions stored, by Set and Issue
+	Deletes    uint64 // calls of Delete, Revoke and DeleteSession that were answered
+	Updates    uint64 // sessions changed, by Update and UpdateSession
+	Renewals   uint64 // sessions that got a new token, by Renew
+	Conflicts  uint64 // ids used twice: each an attack or a bug
+	Superseded uint64 // uses of a token that Renew had replaced
+
+	// Statements that several calls shared, and the calls in them.
 	GetBatches, BatchedGets, SetBatches, BatchedSets uint64
 
-	// Calls of those that ended with the error of that name. (Conflicts and superseded
-	// tokens are counted above.)
+	// Calls that ended with the error of this name. Conflicts and superseded tokens are
+	// counted above.
 	Malformed, InvalidUser, Unreadable, Unavailable uint64
 
-	GetLatency, SetLatency Histogram // of the Gets that the database answered, and of the Sets
+	GetLatency, SetLatency Histogram // Gets that the database answered; Sets
 
 	NearCache NearCacheMetrics
 }
 
 // NearCacheMetrics counts what a near cache ([WithNearCache]) has done.
 type NearCacheMetrics struct {
-	Hits    uint64 // lookups answered from memory, which are among Gets and Hits
-	Misses  uint64 // lookups that memory had no answer to
-	Waits   uint64 // lookups, among these, that waited for a poll
+	Hits    uint64 // lookups that memory answered; Metrics.Gets and Metrics.Hits include them
+	Misses  uint64 // lookups that memory did not answer
+	Waits   uint64 // hits and misses that waited for a poll
 	Entries int    // sessions in memory now
 
 	Polls, FailedPolls uint64 // of the change feed
 
-	// Polls that emptied memory: because anything may have changed, and because the
-	// server, its tables or the near caches' registration were not the same as before.
+	// Polls that emptied memory. After a reset any session may have changed. After a
+	// restart the server, its tables or the registration of near caches are new.
 	Resets, Restarts uint64
 }
 
-// Histogram counts calls by how long they took.
+// Histogram counts calls by their latency.
 type Histogram struct {
-	// Counts[i] is how many took less than [LatencyBounds] i, and not less than
-	// the bound before; the last, how many took longer than all bounds.
+	// Counts[i] is the number of calls whose latency is in [bounds[i-1], bounds[i]), with
+	// the bounds of [LatencyBounds]. The last one counts all slower calls.
 	Counts [latencyBuckets]uint64
 
-	Sum time.Duration // of all
+	Sum time.Duration // of all latencies
 }
 
 const (
@@ -58,8 +61,9 @@ const (
 	firstBits      = 14 // the first bound is 2^14 ns
 )
 
-// LatencyBounds returns the upper bounds of all buckets of a [Histogram] but the
-// last: 16 µs (to be exact 16,384 ns), 33 µs and so on, doubling up to 8.6 s.
+// LatencyBounds returns the upper bounds of the buckets of a [Histogram], except the
+// last bucket: 16 µs (exactly 16,384 ns), 33 µs and so on. Each is twice the one
+// before, up to 8.6 s.
 func LatencyBounds() []time.Duration {
 	bounds := make([]time.Duration, latencyBuckets-1)
 	for i := range bounds {
@@ -68,8 +72,8 @@ func LatencyBounds() []time.Duration {
 	return bounds
 }
 
-// Metrics returns the counters. Each is read by itself: while calls go on, one may
-// be ahead of another by a call.
+// Metrics returns the counters. They are not read at one moment: while calls go on, one
+// counter may be ahead of another by a few calls.
 func (c *Cache[T]) Metrics() Metrics {
 	m := &c.shared.metrics
 	metrics := Metrics{
@@ -101,15 +105,15 @@ type metrics struct {
 	getLatency, setLatency                          histogram
 }
 
-// epoch makes instants out of durations: to read the monotonic clock alone takes
-// half the time of [time.Now].
+// epoch lets monotonicNow read the monotonic clock alone, which takes half the time of
+// [time.Now].
 var epoch = time.Now()
 
 func monotonicNow() time.Duration {
 	return time.Since(epoch)
 }
 
-// get notes the end of a Get or an Authenticate.
+// get counts a Get or an Authenticate.
 func (m *metrics) get(start time.Duration, ok bool, err error) {
 	switch {
 	case err != nil:
@@ -123,7 +127,7 @@ func (m *metrics) get(start time.Duration, ok bool, err error) {
 	m.getLatency.add(monotonicNow() - start)
 }
 
-// set notes the end of a Set or an Issue.
+// set counts a Set or an Issue.
 func (m *metrics) set(start time.Duration, err error) {
 	if err != nil {
 		m.failed(err)
@@ -133,7 +137,7 @@ func (m *metrics) set(start time.Duration, err error) {
 	m.setLatency.add(monotonicNow() - start)
 }
 
-// call notes the end of another call, which counter counts.
+// call counts another call, with counter.
 func (m *metrics) call(counter *atomic.Uint64, did bool, err error) {
 	switch {
 	case err != nil:
@@ -176,7 +180,7 @@ func (h *histogram) add(d time.Duration) {
 	h.sum.Add(int64(d))
 }
 
-// bucket is the first whose bound is above d.
+// bucket is the index of the first bucket whose bound is above d.
 func bucket(d time.Duration) int {
 	return min(bits.Len64(uint64(max(0, d))>>firstBits), latencyBuckets-1)
 }

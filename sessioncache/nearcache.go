@@ -14,18 +14,18 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// WithNearCache has Get and Authenticate answer from memory, which keeps up to so many
-// sessions. No Get that begins after a Delete, DeleteUserSessions, Update or Renew has
-// returned, on any server, sees what was before it: while near caches are in use,
-// those calls take [NearCacheStaleness] longer. What raw SQL changes is seen within
-// that time, and what a transaction changes once [Cache.AwaitNearCaches] has returned
-// after its commit.
+// WithNearCache has Get and Authenticate answer from memory, which keeps up to entries
+// sessions. A lookup that begins after a Delete, DeleteUserSessions, Update, Renew or
+// any other change has returned, on any server, never shows what was before the change.
+// For this, changes take [NearCacheStaleness] longer while a near cache is in use on
+// any server. A change by raw SQL is seen within that time. After a caller's own
+// transaction, call [Cache.AwaitNearCaches].
 //
-// Callers share the users: what they point to must not be changed, unless there is a
-// [WithClone]. Memory polls the change feed (migration 3) ten times a second while it is
-// used, and not at all otherwise. Without a feed (on Citus, on a replica, before the
-// migration), or while the database does not answer, every lookup asks the database; the
-// log says so once. Memory is of a Cache on a pool only. Less than one entry panics.
+// Callers share users: do not change what a user points to, or set [WithClone]. While
+// the near cache is used, it polls the change feed (migration 3) ten times a second.
+// Without a feed (on Citus, on a replica, before the migration), or while the database
+// does not answer, every lookup asks the database; the log says so once. Only a Cache
+// on a pool has a near cache. WithNearCache panics if entries is below one.
 //
 // Default: every lookup asks the database.
 func WithNearCache(entries int) Option {
@@ -35,11 +35,11 @@ func WithNearCache(entries int) Option {
 	return func(c *config) { c.nearEntries = entries }
 }
 
-// WithClone has every caller get a user of its own, where a near cache would share it. A
-// clone must not share with its original what somebody changes. A nil function panics,
-// and so does New when it is of another type than the Cache.
+// WithClone gives each caller a copy of a user that the near cache holds. A copy must
+// not share with its original anything that a caller changes. WithClone panics if the
+// function is nil. New panics if the function is for another type than the Cache's.
 //
-// Default: users are shared.
+// Default: callers share users.
 func WithClone[T any](clone func(user T) T) Option {
 	if clone == nil {
 		panic("sessioncache: WithClone: the function is nil")
@@ -47,14 +47,15 @@ func WithClone[T any](clone func(user T) T) Option {
 	return func(c *config) { c.clone = clone }
 }
 
-// near is the memory of a Cache.
+// near is the near cache of a Cache.
 type near[T any] struct {
 	memory *nearcache.Cache[kept[T]]
 	clone  func(T) T
 }
 
-// kept is a session in memory: its row without the dict, and the user decoded. What a
-// Get needs comes first, so that it is read with the entry.
+// kept is a session in memory: the decoded user, and its row without the dict. The
+// fields that a hit of Get reads come first, so that they share a cache line with the
+// entry.
 type kept[T any] struct {
 	user  T
 	plain bool
@@ -82,8 +83,8 @@ func newNear[T any](c *Cache[T]) *near[T] {
 	return n
 }
 
-// recall returns a session from memory, and how long ago it was looked up, or nil.
-func (n *near[T]) recall(ctx context.Context, id sid.ID) (*kept[T], time.Duration) {
+// get returns a session from memory, and how long ago it was looked up, or nil.
+func (n *near[T]) get(ctx context.Context, id sid.ID) (*kept[T], time.Duration) {
 	if n == nil {
 		return nil, 0
 	}
@@ -91,7 +92,7 @@ func (n *near[T]) recall(ctx context.Context, id sid.ID) (*kept[T], time.Duratio
 	return k, age
 }
 
-// keep keeps a live session that a lookup has found.
+// keep stores a live session in memory that a lookup has found.
 func (n *near[T]) keep(r *row, user T) {
 	if n == nil {
 		return
@@ -101,7 +102,7 @@ func (n *near[T]) keep(r *row, user T) {
 	n.memory.Keep(r.ticket, r.server, r.server == 0, r.id, &k, r.keepFor())
 }
 
-// ticket is taken before a lookup is sent.
+// ticket marks the time of a lookup. It is taken before the lookup is sent.
 func (c *Cache[T]) ticket() nearcache.Ticket {
 	if c.near == nil {
 		return nearcache.Ticket{}
@@ -109,7 +110,7 @@ func (c *Cache[T]) ticket() nearcache.Ticket {
 	return c.near.memory.Begin()
 }
 
-// reportFeed logs that the change feed has stopped working, or works again.
+// reportFeed logs that the change feed does not work, or works again.
 func (c *Cache[T]) reportFeed(err error) {
 	switch {
 	case err == nil:
@@ -121,7 +122,7 @@ func (c *Cache[T]) reportFeed(err error) {
 	}
 }
 
-// feed is the change feed as memory polls it.
+// feed adapts the change feed to package nearcache.
 type feed struct {
 	changes *changefeed.Feed
 	last    changefeed.Poll

@@ -13,32 +13,33 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 )
 
-// NearCacheStaleness is how long after its commit a change may still be unseen by near
-// caches ([WithNearCache]), and so how much longer a change takes while one is in use.
-// It is the same everywhere and cannot be set: the slowest to wait and the most generous
-// reader of all servers must fit.
+// NearCacheStaleness is how long near caches ([WithNearCache]) may show what was before
+// a change that has been committed, and so how much longer a change takes while a near
+// cache is in use. It is the same on all servers and cannot be set, because the changes
+// of one server wait for the readers of another.
 const NearCacheStaleness = nearcache.Fresh + 50*time.Millisecond
 
-// notUsedFor is for how long it counts that no near cache was in use. A near cache keeps
-// no lookup for [nearcache.Quarantine] after it has said that it is in use; a fifth of
-// that is for clocks that go at different rates.
+// notUsedFor is how long the answer "no near cache is in use" counts. A near cache
+// keeps no lookup for [nearcache.Quarantine] after it has registered. A fifth of that
+// is for clocks that run at different rates.
 const notUsedFor = nearcache.Quarantine * 4 / 5
 
-// usedFor is for how long it counts that one was.
+// usedFor is how long the answer "a near cache is in use" counts.
 const usedFor = time.Second
 
 // AwaitNearCaches waits until no near cache on any server shows what was before the
-// changes that have been committed. It is for after the commit of a caller's own
-// transaction (see [Cache.WithTx]), or of raw SQL; all other calls wait by themselves.
-// It returns at once while no near cache is in use, and after [NearCacheStaleness] at
-// the latest. It fails only when ctx ends, with [ErrNotAwaited].
+// changes that have been committed. Call it after the commit of your own transaction
+// (see [Cache.WithTx]), or after raw SQL. All other calls wait by themselves. It
+// returns at once if no near cache is in use, and after [NearCacheStaleness] at the
+// latest. It fails only when ctx ends, with [ErrNotAwaited].
 func (c *Cache[T]) AwaitNearCaches(ctx context.Context) error {
 	return c.awaitNearCaches(ctx, nearcache.Now())
 }
 
-// propagate is where every change ends, with the change's result. It waits whatever the
-// change has found: what it did not find, somebody else may have changed a moment ago and
-// be waiting, too. A change that is part of a caller's transaction has not happened yet.
+// propagate waits for near caches at the end of a change that had the result err. It
+// waits even if the change found nothing: another caller may have made the same change
+// a moment ago and still be waiting. A change in a caller's transaction has not
+// happened yet, so it does not wait.
 func (c *Cache[T]) propagate(ctx context.Context, err error) error {
 	committed := nearcache.Now()
 	if err != nil && !errors.Is(err, ErrConflict) && !errors.Is(err, ErrSuperseded) {
@@ -74,20 +75,20 @@ func (c *Cache[T]) awaitNearCaches(ctx context.Context, committed nearcache.Inst
 	}
 }
 
-// use is what is known of whether near caches are in use.
+// use is what is known about the use of near caches.
 type use struct {
 	ask coalesce.Group[struct{}, bool]
 
 	mu      sync.Mutex
-	used    nearcache.Instant // when they were, last
-	notUsed nearcache.Instant // when they were not, last: before the server was asked
+	used    nearcache.Instant // after the last answer "in use"
+	notUsed nearcache.Instant // before the question that was last answered "not in use"
 
 	unfed atomic.Bool // there was no change feed
 }
 
 // nearCachesUsed tells whether a near cache may show what was before a change that was
-// over at the given time. Not if none was in use shortly before, or is after it. Who
-// cannot tell says yes.
+// over at the given time. The answer is no if none was in use shortly before that time,
+// or is in use after it. Without an answer from the database it is yes.
 func (c *Cache[T]) nearCachesUsed(ctx context.Context, over nearcache.Instant) bool {
 	u := &c.shared.use
 	u.mu.Lock()
@@ -103,8 +104,8 @@ func (c *Cache[T]) nearCachesUsed(ctx context.Context, over nearcache.Instant) b
 	return used || err != nil
 }
 
-// askForUse has those who wait for the answer ask together.
-func (c *Cache[T]) askForUse() {
+// shareUse sets up that callers who need the answer share one query.
+func (c *Cache[T]) shareUse() {
 	u := &c.shared.use
 	u.ask = coalesce.Group[struct{}, bool]{
 		Limit:  batchLimit,
@@ -120,7 +121,7 @@ func (c *Cache[T]) askForUse() {
 }
 
 func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
-	if c.inCallersTx() { // which may show what was long ago
+	if c.inCallersTx() { // it may have an old snapshot
 		return true, nil
 	}
 	u := &c.shared.use
@@ -141,7 +142,7 @@ func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
 	case u.unfed.Load(): // then there is no near cache
 	case err != nil:
 		return false, err
-	case use.InRecovery: // which may be behind
+	case use.InRecovery: // it may lag behind
 		return true, nil
 	default:
 		used = use.Used

@@ -13,13 +13,11 @@ import (
 )
 
 const (
-	// purgeBatch is how many rows one statement of Purge deletes: few enough that it
-	// is over in milliseconds.
+	// purgeBatch is how many rows one statement of Purge deletes. It takes milliseconds.
 	purgeBatch = 1000
 
-	// Purge waits between two batches for pauseFactor times as long as the last one took,
-	// and for longestPause at most. With one, two purgers at once took a whole CPU,
-	// and the 99th percentile of Gets went up by 75 %.
+	// After a batch, Purge pauses for pauseFactor times as long as the batch took, at most
+	// for longestPause. With a factor of one, two purgers took a whole CPU.
 	pauseFactor  = 3
 	longestPause = time.Second
 
@@ -27,7 +25,7 @@ const (
 	purgeOverrun = 500 * time.Millisecond
 )
 
-// PurgeOption changes how one [Cache.Purge] goes about it.
+// PurgeOption changes one [Cache.Purge].
 type PurgeOption func(*purge)
 
 // Progress is how far a purge has come.
@@ -35,16 +33,16 @@ type Progress struct {
 	Rows    int64 // removed so far
 	Batches int   // statements so far
 
-	// OldestExpired is how long ago the oldest expired session that is left has
-	// ended, and zero when none is.
+	// OldestExpired is the time since the oldest expired session that is left ended. It is
+	// zero if none is left.
 	OldestExpired time.Duration
 }
 
-// WithBudget ends a purge, without an error, when it has taken this long; the rest
-// is for the next one. A batch of sessions and one of changes are removed in any case. A statement that is under way then has half a second more. Zero
-// or less panics.
+// WithBudget ends a purge after d, without an error; the next purge does the rest. At
+// least one batch of sessions and one of changes are removed. The last statement may
+// take half a second longer. WithBudget panics if d is not positive.
 //
-// Default: no limit but the context's.
+// Default: only the context limits a purge.
 func WithBudget(d time.Duration) PurgeOption {
 	if d <= 0 {
 		panic(fmt.Sprintf("sessioncache: WithBudget: %s is no time", d))
@@ -52,9 +50,8 @@ func WithBudget(d time.Duration) PurgeOption {
 	return func(p *purge) { p.budget = d }
 }
 
-// WithProgress has report called after each batch of sessions. It costs a query a batch
-// more.
-// A nil function panics.
+// WithProgress has report called after each batch of sessions, which costs one more
+// query a batch. It panics if the function is nil.
 func WithProgress(report func(Progress)) PurgeOption {
 	if report == nil {
 		panic("sessioncache: WithProgress: the function is nil")
@@ -68,28 +65,28 @@ type purge struct {
 	report func(Progress)
 }
 
-// Purge removes expired sessions from the table, oldest first, and returns how
-// many. Then it removes from the change feed (migration 3) what no near cache needs any
-// more. Nothing but disk space depends on it: Get never returns an expired session, and
-// a near cache never misses a change.
+// Purge removes expired sessions from the table, oldest first, and returns how many.
+// Then it removes changes from the change feed (migration 3) that no near cache needs
+// any more. Only disk space depends on Purge: lookups never return an expired session,
+// and a near cache never misses a change.
 //
-// It takes a thousand at a time, and after each batch pauses for three times as
-// long as that has taken: the busier the server, the longer. Any number of
-// processes may purge at once. At the sessions none waits for another, but on Citus; at
-// the changes they wait for each other's batch.
+// Purge removes a thousand rows at a time. After each batch it pauses for three times
+// as long as the batch took, so it slows down on a busy server. Any number of processes
+// may purge at once. Their deletions of sessions do not wait for each other, except on
+// Citus; their deletions of changes do.
 //
-// A role that may not purge the change feed purges the sessions; the log says so once, at
-// level Warn.
+// A role without rights on the change feed purges only sessions; the log says so once,
+// at level Warn.
 //
-// Outside a transaction each batch is one of its own, and those that are done
-// stay done when Purge ends with an error.
+// Outside a transaction each batch commits by itself, and stays done when Purge ends
+// with an error.
 func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, err error) {
 	p := purge{start: time.Now()}
 	for _, option := range options {
 		option(&p)
 	}
 	limited := ctx
-	if p.budget > 0 { // for a statement that meets a lock, or a slow disk
+	if p.budget > 0 { // ends a statement that waits for a lock or a slow disk
 		var cancel context.CancelFunc
 		limited, cancel = context.WithTimeout(ctx, p.budget+purgeOverrun)
 		defer cancel()
@@ -98,14 +95,14 @@ func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, 
 	if err == nil {
 		err = c.purgeFeed(limited, &p)
 	}
-	if limited.Err() != nil && ctx.Err() == nil { // its time is up
+	if limited.Err() != nil && ctx.Err() == nil { // the budget is spent
 		return n, nil
 	}
 	return n, interpret("purge", err)
 }
 
-// run runs batches, with pauses, until one says that there are no more, or the budget is
-// spent. One is run in any case.
+// run runs at least one batch, and more, with pauses, until there is nothing left or
+// the budget is spent.
 func (p *purge) run(ctx context.Context, batch func() (more bool, err error)) error {
 	for {
 		start := time.Now()
@@ -141,10 +138,10 @@ func (c *Cache[T]) purgeSessions(ctx context.Context, p *purge) (n int64, err er
 	return progress.Rows, err
 }
 
-// purgeBatch removes a batch of expired sessions. Where the server refuses to lock
-// rows (Citus does, across shards) it does without, from then on.
+// purgeBatch removes a batch of expired sessions. If the server refuses to lock rows in
+// a query, as Citus does, it uses a statement without locks from then on.
 func (c *Cache[T]) purgeBatch(ctx context.Context) (int64, error) {
-	_, inTx := c.db.(pgx.Tx) // which an error ends
+	_, inTx := c.db.(pgx.Tx) // an error aborts it
 	if !c.shared.noRowLocks.Load() {
 		purged, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
 			return queries.DeleteExpiredSessions(ctx, purgeBatch)
@@ -158,7 +155,7 @@ func (c *Cache[T]) purgeBatch(ctx context.Context) (int64, error) {
 		return queries.DeleteExpiredSessionsUnlocked(ctx, purgeBatch)
 	})
 	if rolledBack(err) && !inTx {
-		return 0, nil // somebody else purges: let them
+		return 0, nil // another purge is at work
 	}
 	return purged, err
 }

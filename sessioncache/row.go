@@ -11,39 +11,39 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// row is what the table says of a session of either kind that has begun. Get and
-// Authenticate share the lookup; what a caller may see of the row is for them to
-// check.
+// row is a row of the table, of either kind of session. Get and Authenticate share the
+// lookup, and check what a caller may see.
 type row struct {
 	id       sid.ID
 	userDict []byte
-	userID   string // of a session with a token
+	userID   string // of a session with a token only
 
 	// Microseconds since 1970, by the database's clock; now is when it answered.
 	created, expires, deadline, now int64
 	authenticated, renewed          int64 // zero: never
-	server                          int64 // when it was started; zero: it is a standby
+	server                          int64 // when the server was started; zero on a standby
 
 	idle int64 // microseconds; zero: no idle timeout
 
-	digestsSize int // beside the times, which a hit in memory reads, too
+	digestsSize int // beside the times, because a hit of the near cache reads both
 	digests     [2 * digestSize]byte
 
-	ticket nearcache.Ticket // from before the lookup was sent
+	ticket nearcache.Ticket // taken before the lookup was sent
 }
 
 const (
 	digestSize = 32
-	timesSize  = 8 * 8 // of the integers at the head of the metadata
+	timesSize  = 8 * 8 // eight integers, at the head of the metadata
 
-	// postgresEpoch is 2000-01-01, which PostgreSQL counts from, in microseconds since
-	// 1970.
+	// postgresEpoch is 2000-01-01, the zero of PostgreSQL's timestamps, in microseconds
+	// since 1970.
 	postgresEpoch = 946_684_800_000_000
 )
 
 var errMetadata = errors.New("the metadata of a session is of another version")
 
-// newRow reads what GetSession returns; see there for the layout of the metadata.
+// newRow decodes a row of GetSession. The comment of that query has the layout of the
+// metadata.
 func newRow(stored db.GetSessionRow, ticket nearcache.Ticket) (row, error) {
 	var buffer [timesSize + 2*digestSize]byte
 	if len(stored.Metadata) > hex.EncodedLen(len(buffer)) {
@@ -71,41 +71,43 @@ func newRow(stored db.GetSessionRow, ticket nearcache.Ticket) (row, error) {
 	return r, nil
 }
 
-// secret is the digest of the token's secret, and empty for a plain session.
+// secret is the digest of the token's secret. It is empty for a plain session.
 func (r *row) secret() []byte {
 	return r.digests[:min(digestSize, r.digestsSize)]
 }
 
-// superseded is the digest before the last renewal, and empty if there was none.
+// superseded is the digest that the last renewal replaced. It is empty if there was no
+// renewal.
 func (r *row) superseded() []byte {
 	return r.digests[min(digestSize, r.digestsSize):r.digestsSize]
 }
 
-// isPlain tells whether the session has no token: its id alone opens it.
+// isPlain tells whether the session has no token.
 func (r *row) isPlain() bool {
 	return r.digestsSize == 0
 }
 
-// ttl is how long the session lives from when the database answered, in microseconds;
-// negative when it has expired.
+// ttl is the time until the session expires, in microseconds, when the database
+// answered. It is negative after that.
 func (r *row) ttl() int64 {
 	return r.expires - r.now
 }
 
-// extendIn is how long it takes, in microseconds, until a use extends the session: until
-// less than three quarters of the idle timeout are left. ok is false where no use does.
+// extendIn is the time, in microseconds, until a use extends the session, which is when
+// less than three quarters of the idle timeout are left. ok is false if no use extends
+// it.
 func (r *row) extendIn() (micros int64, ok bool) {
 	return r.ttl() - (r.idle - r.idle/4), r.idle > 0 && r.expires < r.deadline
 }
 
-// extend tells whether it is time for ExtendSession.
+// extend tells whether a use extends the session now.
 func (r *row) extend() bool {
 	in, ok := r.extendIn()
 	return ok && in < 0
 }
 
-// keepFor is how long the row may be kept in memory: as long as it lives, and no use
-// writes.
+// keepFor is how long the row may stay in memory: until the session expires, or a use
+// has to extend it.
 func (r *row) keepFor() time.Duration {
 	micros := r.ttl()
 	if in, ok := r.extendIn(); ok {

@@ -141,7 +141,7 @@ func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session S
 // authenticateNear finds a session in memory. If its secret is another one, the database
 // decides: the token may be newer than memory.
 func (c *Cache[T]) authenticateNear(ctx context.Context, id sid.ID, digest []byte) (session Session[T], ok bool) {
-	k, age := c.near.recall(ctx, id)
+	k, age := c.near.get(ctx, id)
 	switch {
 	case k == nil:
 		return session, false

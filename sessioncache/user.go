@@ -1,7 +1,7 @@
 package sessioncache
 
-// User is the user dict that rhaptos2 kept in a session: 20 fields, null where
-// unset. Use a type of your own where it does not fit.
+// User is the user dict of rhaptos2: 20 fields, null where unset. Use a type of your
+// own if it does not fit.
 type User struct {
 	Interests                 *string      `json:"interests"`
 	Identifiers               []Identifier `json:"identifiers"`
