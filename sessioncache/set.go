@@ -24,6 +24,9 @@ import (
 //
 // The id of a session with a token, or of a session of another audience, is not free:
 // Set returns ErrConflict and deletes nothing.
+//
+// A Set, and the other Sets of its batch, waits while an uncommitted transaction holds
+// the same id.
 func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
 	start := monotonicNow()
 	err := c.set(ctx, id, user)
