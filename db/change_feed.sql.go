@@ -30,12 +30,14 @@ WHERE candidateutc < statement_timestamp() - interval '10 minutes'
    )
 `
 
-// AdvanceChangeHorizon moves the horizon below which DeleteChanges deletes to the
-// transactions that were over ten minutes ago at least. It returns 1, or 0 when it was
-// moved less than ten minutes ago. (Transaction ids that this server has not reached
-// came with a dump from another server: they are replaced at once. Of two callers at
-// once the second sees the row that the first has written, and an older snapshot: what
-// is newer than its statement is left alone.)
+// AdvanceChangeHorizon moves the horizon, below which DeleteChanges deletes, to
+// transactions that ended at least ten minutes ago. It returns 1, or 0 if the horizon
+// was moved less than ten minutes ago.
+//
+// (Transaction ids that this server has not reached came with a dump from another
+// server. They are replaced at once. Of two concurrent callers, the second sees the
+// row that the first has written, but has an older snapshot; so it leaves a row that
+// is newer than its statement alone.)
 func (q *Queries) AdvanceChangeHorizon(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, advanceChangeHorizon)
 	if err != nil {
@@ -66,10 +68,12 @@ WHERE session_change.xact = ANY (ARRAY(
 `
 
 // DeleteChanges deletes the oldest batch_size changes below the horizon, with all
-// others of the last of their transactions, and returns how many. It also deletes as
-// many changes that came with a dump from another server, of transactions that this
-// one has not begun. Call it until it returns less than batch_size. (A horizon that
-// came with a dump counts for nothing: AdvanceChangeHorizon puts it back.)
+// other changes of the last of their transactions, and returns how many. It also
+// deletes up to as many changes of transactions that this server has not begun: they
+// came with a dump from another server. Call it until it returns less than
+// batch_size.
+//
+// (A horizon that came with a dump does not count: AdvanceChangeHorizon replaces it.)
 func (q *Queries) DeleteChanges(ctx context.Context, batchSize int32) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteChanges, batchSize)
 	if err != nil {
@@ -84,8 +88,8 @@ SET near_caches = 'draining'
 WHERE near_caches = 'used'
 `
 
-// DrainNearCaches has every near cache that is in use stop for good. Changes still wait
-// for them until ForgetNearCaches. It returns 1, or 0 when none is in use.
+// DrainNearCaches makes every near cache that is in use stop for good. Changes still
+// wait for near caches until ForgetNearCaches. It returns 1, or 0 if none is in use.
 func (q *Queries) DrainNearCaches(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, drainNearCaches)
 	if err != nil {
@@ -100,9 +104,9 @@ SET near_caches = 'off'
 WHERE near_caches = 'draining'
 `
 
-// ForgetNearCaches has changes wait for near caches no longer. Call it once all of them
-// have seen DrainNearCaches, or have been without a poll for as long as what they know
-// counts. It returns 1, or 0 when they are not being drained.
+// ForgetNearCaches ends the wait of changes for near caches. Call it after
+// DrainNearCaches, when all near caches have polled or what they hold no longer
+// counts. It returns 1, or 0 if they are not being drained.
 func (q *Queries) ForgetNearCaches(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, forgetNearCaches)
 	if err != nil {
@@ -127,9 +131,9 @@ type GetChangeFeedStatsRow struct {
 	NearCaches   string
 }
 
-// GetChangeFeedStats counts the changes that have not been purged, and tells how many
-// bytes they take with their index, how many microseconds ago the horizon was last
-// moved, and whether near caches are in use: unused, used, draining or off.
+// GetChangeFeedStats returns the number of changes in the feed, their size in bytes
+// with the index, how many microseconds ago the horizon was last moved, and whether
+// near caches are in use: unused, used, draining or off.
 func (q *Queries) GetChangeFeedStats(ctx context.Context) (GetChangeFeedStatsRow, error) {
 	row := q.db.QueryRow(ctx, getChangeFeedStats)
 	var i GetChangeFeedStatsRow
@@ -155,7 +159,7 @@ type GetNearCacheUseRow struct {
 }
 
 // GetNearCacheUse tells whether a change has to wait for near caches, and whether the
-// server is a standby, or recovering.
+// server is in recovery.
 func (q *Queries) GetNearCacheUse(ctx context.Context) (GetNearCacheUseRow, error) {
 	row := q.db.QueryRow(ctx, getNearCacheUse)
 	var i GetNearCacheUseRow
@@ -167,8 +171,9 @@ const hasChangeFeed = `-- name: HasChangeFeed :one
 SELECT (to_regclass('session_change_state') IS NOT NULL)::bool AS has_change_feed
 `
 
-// HasChangeFeed tells whether there is a change feed. Who has found none asks this
-// first: every other query of the feed writes an error to the server's log.
+// HasChangeFeed tells whether there is a change feed. It is asked first after the
+// feed was missing, because every other query of the feed would write an error to the
+// server's log.
 func (q *Queries) HasChangeFeed(ctx context.Context) (bool, error) {
 	row := q.db.QueryRow(ctx, hasChangeFeed)
 	var has_change_feed bool
@@ -181,7 +186,7 @@ INSERT INTO session_change_epoch DEFAULT VALUES
 ON CONFLICT DO NOTHING
 `
 
-// InsertChangeEpoch begins an epoch, unless there is one.
+// InsertChangeEpoch starts an epoch, unless there is one.
 func (q *Queries) InsertChangeEpoch(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, insertChangeEpoch)
 	return err
@@ -289,25 +294,24 @@ type PollChangesRow struct {
 	SessionIDs  sid.IDs
 }
 
-// PollChanges returns the changes that a snapshot did not show and this one shows,
-// with what tells whether they are all: xmax and xip are those of the snapshot in the
-// last row that was applied. Run it outside a transaction.
+// PollChanges returns the changes that an earlier snapshot did not show and this one
+// shows. xmax and xip are those of the snapshot in the last row that was applied. Run
+// it outside a transaction.
 //
-// The changes are all of them only if complete is true and, of the last row that was
-// applied and of this one, epoch, server_start, objects and generation are the same, and
-// the horizon of this one is not past the xmin of that one; and not everything is true,
-// which says that any session may have changed. The epoch is zero when there is none: a
-// server that has recovered from a crash. Objects names the database (its copies have the
-// rest, too), and the tables, the triggers and their functions in the version that they
-// have. Complete tells that nothing shadows them and that the triggers are as the migration
-// made them. Transaction ids are those of PostgreSQL's xid8.
+// The row tells whether these are all changes since then. They are, if complete is
+// true, everything is false, the horizon is not past the xmin of the last row, and
+// epoch, server_start, objects and generation are as in the last row. Otherwise any
+// session may have changed. Epoch is zero if there is none: the server has recovered
+// from a crash. Objects names the database, whose copies share the rest, and the
+// versions of the tables, the triggers and their functions. Complete is true if
+// nothing shadows the tables and the triggers are as the migration made them.
+// Transaction ids are PostgreSQL's xid8.
 //
-// (The tables are read in this order by every plan, and the epoch first, which the down
-// migration drops first: whoever waits for it must hold none of the others. Two
-// branches, because a generic plan reads the whole table for one condition with OR. The
-// parameters are in subqueries, because a plan for their values looks cheaper than a
-// generic one: then every poll is planned anew, which takes three times as long as the
-// poll itself.)
+// (Every plan reads the tables in this order. The epoch comes first because the down
+// migration drops it first: a poll that waits for that lock must hold no other. There
+// are two branches because a generic plan scans the whole table for one condition
+// with OR. The parameters are in subqueries because the server would otherwise choose
+// custom plans, and planning takes three times as long as the poll.)
 func (q *Queries) PollChanges(ctx context.Context, arg PollChangesParams) (PollChangesRow, error) {
 	row := q.db.QueryRow(ctx, pollChanges, arg.Xmax, arg.Xip)
 	var i PollChangesRow
@@ -336,9 +340,9 @@ WHERE near_caches = 'unused'
    OR (near_caches = 'off' AND $1::bool)
 `
 
-// RegisterNearCache says that near caches are in use, from its commit on: every change
-// waits for them. It returns 1, or 0 when they are in use, or being drained, or, unless
-// again is true, have been turned off.
+// RegisterNearCache records that near caches are in use. From its commit on, every
+// change waits for them. It returns 1, or 0 if they are already in use or being
+// drained, or have been turned off and again is false.
 func (q *Queries) RegisterNearCache(ctx context.Context, again bool) (int64, error) {
 	result, err := q.db.Exec(ctx, registerNearCache, again)
 	if err != nil {

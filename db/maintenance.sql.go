@@ -14,7 +14,7 @@ DELETE FROM session_cache
 `
 
 // DeleteAllSessions ends every session of every application, live or expired, and
-// returns how many there were.
+// returns how many.
 func (q *Queries) DeleteAllSessions(ctx context.Context) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteAllSessions)
 	if err != nil {
@@ -28,8 +28,8 @@ DELETE FROM session_cache
 WHERE audience = $1
 `
 
-// DeleteAudienceSessions ends every session of one application, live or expired,
-// and returns how many there were.
+// DeleteAudienceSessions ends every session of one application, live or expired, and
+// returns how many.
 func (q *Queries) DeleteAudienceSessions(ctx context.Context, audience string) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteAudienceSessions, audience)
 	if err != nil {
@@ -51,10 +51,9 @@ WHERE sessionid = ANY (ARRAY(
 ))
 `
 
-// DeleteExpiredSessions removes up to batch_size expired sessions, oldest
-// first, and returns how many. It passes over rows that somebody else is
-// changing, so any number of callers may run it at once without waiting for
-// each other.
+// DeleteExpiredSessions removes up to batch_size expired sessions, oldest first, and
+// returns how many. It skips locked rows, so concurrent callers do not wait for each
+// other.
 func (q *Queries) DeleteExpiredSessions(ctx context.Context, batchSize int32) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteExpiredSessions, batchSize)
 	if err != nil {
@@ -76,9 +75,9 @@ WHERE sessionid IN (
   AND session_endutc < statement_timestamp()
 `
 
-// DeleteExpiredSessionsUnlocked is DeleteExpiredSessions for servers that refuse
-// row locks in a query that spans shards. Of two callers at once one may wait for
-// the other, find its rows gone and delete fewer.
+// DeleteExpiredSessionsUnlocked is DeleteExpiredSessions for a server that refuses
+// row locks in a query across shards. Of two concurrent callers one may wait for the
+// other, and then delete fewer rows.
 func (q *Queries) DeleteExpiredSessionsUnlocked(ctx context.Context, batchSize int32) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteExpiredSessionsUnlocked, batchSize)
 	if err != nil {
@@ -93,8 +92,8 @@ FROM session_cache
 WHERE session_endutc < statement_timestamp()
 `
 
-// GetOldestExpired tells how many microseconds ago the oldest expired session
-// still stored has ended, and zero when there is none.
+// GetOldestExpired returns how many microseconds ago the oldest expired session in
+// the table expired, or zero if there is none.
 func (q *Queries) GetOldestExpired(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, getOldestExpired)
 	var oldest_expired int64
@@ -129,10 +128,10 @@ type GetSessionStatsRow struct {
 	MostOfOneUser int64
 }
 
-// GetSessionStats counts the sessions that have not ended and those that have,
-// and tells how many microseconds ago the oldest of these has (zero when there is
-// none) and how many the user with the most has, of both kinds. It reads two indexes, and
-// of the table only what has not been vacuumed.
+// GetSessionStats counts the live and the expired sessions. It also returns how many
+// microseconds ago the oldest expired session expired (zero if there is none), and
+// the largest number of sessions, live and expired, of one user. It reads two
+// indexes, and of the table only pages that have not been vacuumed.
 func (q *Queries) GetSessionStats(ctx context.Context) (GetSessionStatsRow, error) {
 	row := q.db.QueryRow(ctx, getSessionStats)
 	var i GetSessionStatsRow
@@ -149,8 +148,8 @@ const reindexSessions = `-- name: ReindexSessions :exec
 REINDEX TABLE CONCURRENTLY session_cache
 `
 
-// ReindexSessions rebuilds the indexes without keeping anybody out of the
-// table. It cannot run inside a transaction.
+// ReindexSessions rebuilds the indexes while the table stays in use. It cannot run
+// inside a transaction.
 func (q *Queries) ReindexSessions(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, reindexSessions)
 	return err

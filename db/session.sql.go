@@ -23,8 +23,8 @@ type DeleteSessionParams struct {
 	Audience  string
 }
 
-// DeleteSession ends a plain session, live or expired. It returns 1, or 0 when
-// there was none.
+// DeleteSession ends a plain session, live or expired. It returns 1, or 0 if there
+// was none.
 func (q *Queries) DeleteSession(ctx context.Context, arg DeleteSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteSession, arg.SessionID, arg.Audience)
 	if err != nil {
@@ -59,13 +59,14 @@ type ExtendSessionParams struct {
 	Secret    []byte
 }
 
-// ExtendSession extends a live session to its idle timeout from now, but never
-// past its deadline. A NULL secret means a plain session. It returns 1, or 0 when
-// the session is absent, expired or under another secret, when three quarters of its
-// timeout are left, or when somebody else holds the row: a lookup waits for nobody,
-// and of several who call it at once, one writes. (The sum goes through UTC because
-// adding to a timestamptz asks the session's time zone, which a distributed table
-// refuses to do with a column.)
+// ExtendSession extends a live session to its idle timeout from now, but not past its
+// deadline. A NULL secret means a plain session. It returns 1, or 0 if it changes
+// nothing: the session is absent, expired or under another secret, or three quarters
+// of its timeout are left, or another transaction has locked the row. So a lookup
+// never waits, and of several calls at once one writes.
+//
+// (The sum goes through UTC because adding to a timestamptz depends on the
+// connection's time zone, which a distributed table does not allow with a column.)
 func (q *Queries) ExtendSession(ctx context.Context, arg ExtendSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, extendSession, arg.SessionID, arg.Audience, arg.Secret)
 	if err != nil {
@@ -110,20 +111,21 @@ type GetSessionRow struct {
 	Metadata  string
 }
 
-// GetSession returns a session of either kind that has begun, an expired one,
-// too. Whoever asked for it compares the secret and looks whether it has expired. The
-// user's id is empty for a plain session. Metadata is in hex, so that it comes as it is
-// whatever the server's bytea_output is:
+// GetSession returns a session of either kind that has started, live or expired. The
+// caller compares the secret and checks whether the session has expired. The user's
+// id is empty for a plain session. Metadata is in hex, so that the server's
+// bytea_output does not matter. It holds:
 //
-//	8 × 8 bytes, each a big-endian integer: start, end, deadline and the time of this
-//	statement, in microseconds since 2000-01-01 UTC; the idle timeout in microseconds,
-//	0 without one; when the user last proved who they are and when the token was last
-//	renewed, 0 where there is none; when the server was started, 0 on a standby;
-//	32 bytes, the digest of the secret, not for a plain session;
-//	32 bytes, the digest before the last renewal, only if there was one.
+//	8 x 8 bytes, each a big-endian integer:
+//	  start, end, deadline, and the time of this statement, in microseconds since 2000-01-01 UTC;
+//	  the idle timeout in microseconds, or 0;
+//	  the time of the last authentication, or 0;
+//	  the time of the last renewal, or 0;
+//	  the start of the server, or 0 on a standby;
+//	32 bytes, the digest of the secret, except for a plain session;
+//	32 bytes, the digest that the last renewal replaced, if there was a renewal.
 //
-// (In one column: a session that is looked up costs the server and the client a fifth
-// less than with a column for each, converted by date_part.)
+// (One column, because a column for each value costs server and client a fifth more.)
 func (q *Queries) GetSession(ctx context.Context, arg GetSessionParams) (GetSessionRow, error) {
 	row := q.db.QueryRow(ctx, getSession, arg.SessionID, arg.Audience)
 	var i GetSessionRow
@@ -174,10 +176,12 @@ type GetSessionsRow struct {
 	Metadata  string
 }
 
-// GetSessions is GetSession for several sessions. It returns each once, in
-// ascending order of their ids. (The LIMIT leaves nobody out. It has the planner
-// keep one plan for any number of ids, a walk along the index: without it the
-// server plans every small batch anew, which takes longer than running it.)
+// GetSessions is GetSession for several sessions. It returns each one once, in
+// ascending order of their ids.
+//
+// (The LIMIT excludes nothing. With it the planner keeps one plan, an index scan, for
+// any number of ids. Without it the server plans each small batch again, which takes
+// longer than running it.)
 func (q *Queries) GetSessions(ctx context.Context, arg GetSessionsParams) ([]GetSessionsRow, error) {
 	rows, err := q.db.Query(ctx, getSessions, arg.SessionIDs, arg.Audience)
 	if err != nil {
@@ -228,11 +232,10 @@ type InsertSessionParams struct {
 	Idle      *int64
 }
 
-// InsertSession stores a plain session that begins now and ends after ttl; with an
-// idle timeout, use extends it until it has lived for lifetime. All three are
-// microseconds, and a NULL idle is no timeout. It returns 1, or 0 when the id exists
-// already, live or expired: then nothing has changed, and a transaction around it
-// goes on.
+// InsertSession stores a plain session that starts now and ends after ttl. With an
+// idle timeout, use extends it until lifetime has passed. All three are microseconds;
+// a NULL idle means no timeout. It returns 1, or 0 if the id exists already, live or
+// expired. Then nothing has changed, and a surrounding transaction can go on.
 func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, insertSession,
 		arg.SessionID,
@@ -273,10 +276,10 @@ type InsertSessionsParams struct {
 	Idle       *int64
 }
 
-// InsertSessions stores several plain sessions, userdicts[i] under sessionids[i],
-// and returns the ids it stored. An id it leaves out exists already, live or
-// expired, or came twice. Callers who run at once must all pass their ids in
-// ascending order, or they may deadlock.
+// InsertSessions stores several plain sessions, userdicts[i] under sessionids[i], and
+// returns the ids that it has stored. A missing id exists already, live or expired,
+// or is in the list twice. Concurrent callers must pass their ids in ascending order,
+// or they may deadlock.
 func (q *Queries) InsertSessions(ctx context.Context, arg InsertSessionsParams) ([]sid.ID, error) {
 	rows, err := q.db.Query(ctx, insertSessions,
 		arg.SessionIDs,
@@ -325,10 +328,9 @@ type LockSessionRow struct {
 	UserID   string
 }
 
-// LockSession returns the user of a live session and keeps the session from
-// being changed or ended until the transaction is over. A NULL secret means a
-// plain session. It returns pgx.ErrNoRows when the session is absent, expired or
-// under another secret.
+// LockSession returns the user of a live session and locks the session until the
+// transaction ends. A NULL secret means a plain session. It returns pgx.ErrNoRows if
+// the session is absent, expired or under another secret.
 func (q *Queries) LockSession(ctx context.Context, arg LockSessionParams) (LockSessionRow, error) {
 	row := q.db.QueryRow(ctx, lockSession, arg.SessionID, arg.Audience, arg.Secret)
 	var i LockSessionRow
@@ -353,11 +355,12 @@ type UpdateSessionParams struct {
 	Secret    []byte
 }
 
-// UpdateSession replaces the user of a session that has not ended, and returns
-// the new user's id; the session's times stay. A NULL secret means a plain session.
-// It returns pgx.ErrNoRows when the session is absent, expired or under another
-// secret. (Whether it has begun is left to LockSession: the nodes of a distributed
-// table have clocks of their own.)
+// UpdateSession replaces the user of a session that has not expired, and returns the
+// new user's id. The session's times stay. A NULL secret means a plain session. It
+// returns pgx.ErrNoRows if the session is absent, expired or under another secret.
+//
+// (LockSession has checked that the session has started. Here another node of a
+// distributed table, with another clock, may evaluate the time.)
 func (q *Queries) UpdateSession(ctx context.Context, arg UpdateSessionParams) (string, error) {
 	row := q.db.QueryRow(ctx, updateSession,
 		arg.UserDict,

@@ -23,8 +23,8 @@ type DeleteSessionByHandleParams struct {
 	Audience string
 }
 
-// DeleteSessionByHandle ends a session with a token, live or expired. It returns
-// 1, or 0 when there was none.
+// DeleteSessionByHandle ends a session with a token, live or expired. It returns 1,
+// or 0 if there was none.
 func (q *Queries) DeleteSessionByHandle(ctx context.Context, arg DeleteSessionByHandleParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteSessionByHandle, arg.Handle, arg.Audience)
 	if err != nil {
@@ -64,10 +64,10 @@ type IssueSessionParams struct {
 	Idle      *int64
 }
 
-// IssueSession stores a session with a token that begins now and ends after ttl, as
-// InsertSession does, and returns its user's id, empty when there is none. An
-// anonymous session is one of a visitor who has not proved who they are. It returns
-// pgx.ErrNoRows when the handle exists already: then nothing has changed.
+// IssueSession stores a session with a token that starts now and ends after ttl, as
+// InsertSession does. It returns its user's id, which is empty if there is none. An
+// anonymous session is that of a visitor who has not logged in. It returns
+// pgx.ErrNoRows if the handle exists already. Then nothing has changed.
 func (q *Queries) IssueSession(ctx context.Context, arg IssueSessionParams) (string, error) {
 	row := q.db.QueryRow(ctx, issueSession,
 		arg.Handle,
@@ -110,9 +110,9 @@ type ReauthenticateSessionParams struct {
 	Secret    []byte
 }
 
-// ReauthenticateSession is RenewSession for a user who has just proved again who they
-// are: the session lives as long as it did from that proof the last time. It returns
-// 0 for an anonymous session, too, which has had none.
+// ReauthenticateSession is RenewSession for a user who has just authenticated again.
+// The session's lifetime and idle timeout start again. It returns 0 for an anonymous
+// session, too.
 func (q *Queries) ReauthenticateSession(ctx context.Context, arg ReauthenticateSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, reauthenticateSession,
 		arg.NewSecret,
@@ -144,9 +144,9 @@ type RenewSessionParams struct {
 	Secret    []byte
 }
 
-// RenewSession gives a live session a new secret; the old one is superseded from
-// then on. Its times stay. It returns 1, or 0 when the session is absent, expired or
-// under another secret.
+// RenewSession gives a live session a new secret, and keeps the old one as
+// superseded. The session's times stay. It returns 1, or 0 if the session is absent,
+// expired or under another secret.
 func (q *Queries) RenewSession(ctx context.Context, arg RenewSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, renewSession,
 		arg.NewSecret,
@@ -182,11 +182,11 @@ type RetireSessionParams struct {
 	Secret    []byte
 }
 
-// RetireSession ends a live session that a login has taken the place of. Nobody has
-// its new secret, and no user is logged in by it. For some microseconds of grace its
-// token counts as superseded, because requests with it may be in flight; then the
-// session has expired. It returns 1, or 0 when the session is absent, expired or under
-// another secret.
+// RetireSession ends a live session that a login replaces. Its new secret belongs to
+// no token, so it logs nobody in. For grace microseconds its token counts as
+// superseded, because requests with it may be in flight; then the session has
+// expired. It returns 1, or 0 if the session is absent, expired or under another
+// secret.
 func (q *Queries) RetireSession(ctx context.Context, arg RetireSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, retireSession,
 		arg.NewSecret,
@@ -223,10 +223,10 @@ type RevokeSessionParams struct {
 }
 
 // RevokeSession ends the session that a token opens, live or expired. A superseded
-// token ends it, too: for some microseconds of grace after the renewal, because it
-// was in flight; and later if the renewal was no re-authentication, because then
-// nobody can tell which of the two who have a token is the user. It returns 1, or 0
-// when there was nothing to end.
+// token ends it for grace microseconds after the renewal, because the token was in
+// flight. After that it ends it only if the renewal was no re-authentication, because
+// then nobody can tell which of the two holders of a token is the user. It returns 1,
+// or 0 if it ends nothing.
 func (q *Queries) RevokeSession(ctx context.Context, arg RevokeSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, revokeSession,
 		arg.Handle,

@@ -35,7 +35,7 @@ type DeleteOldestUserSessionsParams struct {
 	Keep     int64
 }
 
-// DeleteOldestUserSessions ends the oldest live sessions of a user so that the
+// DeleteOldestUserSessions ends the oldest live sessions of a user, so that the
 // newest and keep others are left. Plain and anonymous sessions do not count.
 func (q *Queries) DeleteOldestUserSessions(ctx context.Context, arg DeleteOldestUserSessionsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteOldestUserSessions,
@@ -64,8 +64,8 @@ type DeleteUserSessionsParams struct {
 }
 
 // DeleteUserSessions ends all sessions of a user, of every kind, live or expired,
-// but the ones excepted, and returns how many there were. A session that is being
-// renewed at that moment ends as well; one that is being issued does not.
+// except those of except_handles, and returns how many. It also ends a session that
+// is being renewed at the same moment, but not one that is being issued.
 func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteUserSessions, arg.Audience, arg.UserID, arg.ExceptHandles)
 	if err != nil {
@@ -118,9 +118,8 @@ type ListUserSessionsRow struct {
 	TTL           int64
 }
 
-// ListUserSessions returns the live sessions of a user, newest first. Plain and
-// anonymous sessions are not among them. Times are microseconds since 1970 and
-// durations microseconds.
+// ListUserSessions returns the live sessions of a user, newest first, without plain
+// and anonymous ones. Times are microseconds since 1970, durations are microseconds.
 func (q *Queries) ListUserSessions(ctx context.Context, arg ListUserSessionsParams) ([]ListUserSessionsRow, error) {
 	rows, err := q.db.Query(ctx, listUserSessions, arg.Audience, arg.UserID)
 	if err != nil {
@@ -158,8 +157,7 @@ type LockUserParams struct {
 	UserID   string
 }
 
-// LockUser has everybody else who calls it for the same user wait until the
-// transaction is over.
+// LockUser makes other callers for the same user wait until the transaction ends.
 func (q *Queries) LockUser(ctx context.Context, arg LockUserParams) error {
 	_, err := q.db.Exec(ctx, lockUser, arg.Audience, arg.UserID)
 	return err

@@ -1,10 +1,12 @@
 -- name: AdvanceChangeHorizon :execrows
--- AdvanceChangeHorizon moves the horizon below which DeleteChanges deletes to the
--- transactions that were over ten minutes ago at least. It returns 1, or 0 when it was
--- moved less than ten minutes ago. (Transaction ids that this server has not reached
--- came with a dump from another server: they are replaced at once. Of two callers at
--- once the second sees the row that the first has written, and an older snapshot: what
--- is newer than its statement is left alone.)
+-- AdvanceChangeHorizon moves the horizon, below which DeleteChanges deletes, to
+-- transactions that ended at least ten minutes ago. It returns 1, or 0 if the horizon
+-- was moved less than ten minutes ago.
+--
+-- (Transaction ids that this server has not reached came with a dump from another
+-- server. They are replaced at once. Of two concurrent callers, the second sees the
+-- row that the first has written, but has an older snapshot; so it leaves a row that
+-- is newer than its statement alone.)
 UPDATE session_change_state
 SET horizon = CASE
         WHEN candidate <= pg_snapshot_xmin(pg_current_snapshot()) THEN candidate
@@ -24,10 +26,12 @@ WHERE candidateutc < statement_timestamp() - interval '10 minutes'
 
 -- name: DeleteChanges :execrows
 -- DeleteChanges deletes the oldest batch_size changes below the horizon, with all
--- others of the last of their transactions, and returns how many. It also deletes as
--- many changes that came with a dump from another server, of transactions that this
--- one has not begun. Call it until it returns less than batch_size. (A horizon that
--- came with a dump counts for nothing: AdvanceChangeHorizon puts it back.)
+-- other changes of the last of their transactions, and returns how many. It also
+-- deletes up to as many changes of transactions that this server has not begun: they
+-- came with a dump from another server. Call it until it returns less than
+-- batch_size.
+--
+-- (A horizon that came with a dump does not count: AdvanceChangeHorizon replaces it.)
 DELETE FROM session_change
 WHERE session_change.xact = ANY (ARRAY(
     (
@@ -48,24 +52,24 @@ WHERE session_change.xact = ANY (ARRAY(
 ));
 
 -- name: DrainNearCaches :execrows
--- DrainNearCaches has every near cache that is in use stop for good. Changes still wait
--- for them until ForgetNearCaches. It returns 1, or 0 when none is in use.
+-- DrainNearCaches makes every near cache that is in use stop for good. Changes still
+-- wait for near caches until ForgetNearCaches. It returns 1, or 0 if none is in use.
 UPDATE session_change_state
 SET near_caches = 'draining'
 WHERE near_caches = 'used';
 
 -- name: ForgetNearCaches :execrows
--- ForgetNearCaches has changes wait for near caches no longer. Call it once all of them
--- have seen DrainNearCaches, or have been without a poll for as long as what they know
--- counts. It returns 1, or 0 when they are not being drained.
+-- ForgetNearCaches ends the wait of changes for near caches. Call it after
+-- DrainNearCaches, when all near caches have polled or what they hold no longer
+-- counts. It returns 1, or 0 if they are not being drained.
 UPDATE session_change_state
 SET near_caches = 'off'
 WHERE near_caches = 'draining';
 
 -- name: GetChangeFeedStats :one
--- GetChangeFeedStats counts the changes that have not been purged, and tells how many
--- bytes they take with their index, how many microseconds ago the horizon was last
--- moved, and whether near caches are in use: unused, used, draining or off.
+-- GetChangeFeedStats returns the number of changes in the feed, their size in bytes
+-- with the index, how many microseconds ago the horizon was last moved, and whether
+-- near caches are in use: unused, used, draining or off.
 SELECT
     (SELECT count(*) FROM session_change) AS changes,
     pg_total_relation_size('session_change'::regclass)::bigint AS bytes,
@@ -75,42 +79,42 @@ FROM session_change_state;
 
 -- name: GetNearCacheUse :one
 -- GetNearCacheUse tells whether a change has to wait for near caches, and whether the
--- server is a standby, or recovering.
+-- server is in recovery.
 SELECT
     (near_caches IN ('used', 'draining'))::bool AS used,
     pg_is_in_recovery()::bool AS in_recovery
 FROM session_change_state;
 
 -- name: HasChangeFeed :one
--- HasChangeFeed tells whether there is a change feed. Who has found none asks this
--- first: every other query of the feed writes an error to the server's log.
+-- HasChangeFeed tells whether there is a change feed. It is asked first after the
+-- feed was missing, because every other query of the feed would write an error to the
+-- server's log.
 SELECT (to_regclass('session_change_state') IS NOT NULL)::bool AS has_change_feed;
 
 -- name: InsertChangeEpoch :exec
--- InsertChangeEpoch begins an epoch, unless there is one.
+-- InsertChangeEpoch starts an epoch, unless there is one.
 INSERT INTO session_change_epoch DEFAULT VALUES
 ON CONFLICT DO NOTHING;
 
 -- name: PollChanges :one
--- PollChanges returns the changes that a snapshot did not show and this one shows,
--- with what tells whether they are all: xmax and xip are those of the snapshot in the
--- last row that was applied. Run it outside a transaction.
+-- PollChanges returns the changes that an earlier snapshot did not show and this one
+-- shows. xmax and xip are those of the snapshot in the last row that was applied. Run
+-- it outside a transaction.
 --
--- The changes are all of them only if complete is true and, of the last row that was
--- applied and of this one, epoch, server_start, objects and generation are the same, and
--- the horizon of this one is not past the xmin of that one; and not everything is true,
--- which says that any session may have changed. The epoch is zero when there is none: a
--- server that has recovered from a crash. Objects names the database (its copies have the
--- rest, too), and the tables, the triggers and their functions in the version that they
--- have. Complete tells that nothing shadows them and that the triggers are as the migration
--- made them. Transaction ids are those of PostgreSQL's xid8.
+-- The row tells whether these are all changes since then. They are, if complete is
+-- true, everything is false, the horizon is not past the xmin of the last row, and
+-- epoch, server_start, objects and generation are as in the last row. Otherwise any
+-- session may have changed. Epoch is zero if there is none: the server has recovered
+-- from a crash. Objects names the database, whose copies share the rest, and the
+-- versions of the tables, the triggers and their functions. Complete is true if
+-- nothing shadows the tables and the triggers are as the migration made them.
+-- Transaction ids are PostgreSQL's xid8.
 --
--- (The tables are read in this order by every plan, and the epoch first, which the down
--- migration drops first: whoever waits for it must hold none of the others. Two
--- branches, because a generic plan reads the whole table for one condition with OR. The
--- parameters are in subqueries, because a plan for their values looks cheaper than a
--- generic one: then every poll is planned anew, which takes three times as long as the
--- poll itself.)
+-- (Every plan reads the tables in this order. The epoch comes first because the down
+-- migration drops it first: a poll that waits for that lock must hold no other. There
+-- are two branches because a generic plan scans the whole table for one condition
+-- with OR. The parameters are in subqueries because the server would otherwise choose
+-- custom plans, and planning takes three times as long as the poll.)
 WITH epoch AS MATERIALIZED (
     SELECT session_change_epoch.epoch FROM session_change_epoch
 ), state AS MATERIALIZED (
@@ -191,9 +195,9 @@ SELECT
 FROM state, changes, relation, hook, database;
 
 -- name: RegisterNearCache :execrows
--- RegisterNearCache says that near caches are in use, from its commit on: every change
--- waits for them. It returns 1, or 0 when they are in use, or being drained, or, unless
--- again is true, have been turned off.
+-- RegisterNearCache records that near caches are in use. From its commit on, every
+-- change waits for them. It returns 1, or 0 if they are already in use or being
+-- drained, or have been turned off and again is false.
 UPDATE session_change_state
 SET near_caches = 'used', generation = gen_random_uuid()
 WHERE near_caches = 'unused'

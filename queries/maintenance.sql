@@ -1,19 +1,18 @@
 -- name: DeleteAllSessions :execrows
 -- DeleteAllSessions ends every session of every application, live or expired, and
--- returns how many there were.
+-- returns how many.
 DELETE FROM session_cache;
 
 -- name: DeleteAudienceSessions :execrows
--- DeleteAudienceSessions ends every session of one application, live or expired,
--- and returns how many there were.
+-- DeleteAudienceSessions ends every session of one application, live or expired, and
+-- returns how many.
 DELETE FROM session_cache
 WHERE audience = @audience;
 
 -- name: DeleteExpiredSessions :execrows
--- DeleteExpiredSessions removes up to batch_size expired sessions, oldest
--- first, and returns how many. It passes over rows that somebody else is
--- changing, so any number of callers may run it at once without waiting for
--- each other.
+-- DeleteExpiredSessions removes up to batch_size expired sessions, oldest first, and
+-- returns how many. It skips locked rows, so concurrent callers do not wait for each
+-- other.
 DELETE FROM session_cache
 WHERE sessionid = ANY (ARRAY(
     SELECT expired.sessionid
@@ -26,9 +25,9 @@ WHERE sessionid = ANY (ARRAY(
 ));
 
 -- name: DeleteExpiredSessionsUnlocked :execrows
--- DeleteExpiredSessionsUnlocked is DeleteExpiredSessions for servers that refuse
--- row locks in a query that spans shards. Of two callers at once one may wait for
--- the other, find its rows gone and delete fewer.
+-- DeleteExpiredSessionsUnlocked is DeleteExpiredSessions for a server that refuses
+-- row locks in a query across shards. Of two concurrent callers one may wait for the
+-- other, and then delete fewer rows.
 DELETE FROM session_cache
 WHERE sessionid IN (
     SELECT expired.sessionid
@@ -41,17 +40,17 @@ WHERE sessionid IN (
   AND session_endutc < statement_timestamp();
 
 -- name: GetOldestExpired :one
--- GetOldestExpired tells how many microseconds ago the oldest expired session
--- still stored has ended, and zero when there is none.
+-- GetOldestExpired returns how many microseconds ago the oldest expired session in
+-- the table expired, or zero if there is none.
 SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint AS oldest_expired
 FROM session_cache
 WHERE session_endutc < statement_timestamp();
 
 -- name: GetSessionStats :one
--- GetSessionStats counts the sessions that have not ended and those that have,
--- and tells how many microseconds ago the oldest of these has (zero when there is
--- none) and how many the user with the most has, of both kinds. It reads two indexes, and
--- of the table only what has not been vacuumed.
+-- GetSessionStats counts the live and the expired sessions. It also returns how many
+-- microseconds ago the oldest expired session expired (zero if there is none), and
+-- the largest number of sessions, live and expired, of one user. It reads two
+-- indexes, and of the table only pages that have not been vacuumed.
 SELECT
     (SELECT count(*) FROM session_cache WHERE session_endutc >= statement_timestamp()) AS live,
     (SELECT count(*) FROM session_cache WHERE session_endutc < statement_timestamp()) AS expired,
@@ -71,6 +70,6 @@ SELECT
     ) AS most_of_one_user;
 
 -- name: ReindexSessions :exec
--- ReindexSessions rebuilds the indexes without keeping anybody out of the
--- table. It cannot run inside a transaction.
+-- ReindexSessions rebuilds the indexes while the table stays in use. It cannot run
+-- inside a transaction.
 REINDEX TABLE CONCURRENTLY session_cache;

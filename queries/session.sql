@@ -1,19 +1,20 @@
 -- name: DeleteSession :execrows
--- DeleteSession ends a plain session, live or expired. It returns 1, or 0 when
--- there was none.
+-- DeleteSession ends a plain session, live or expired. It returns 1, or 0 if there
+-- was none.
 DELETE FROM session_cache
 WHERE sessionid = @sessionid
   AND audience = @audience
   AND secret IS NULL;
 
 -- name: ExtendSession :execrows
--- ExtendSession extends a live session to its idle timeout from now, but never
--- past its deadline. A NULL secret means a plain session. It returns 1, or 0 when
--- the session is absent, expired or under another secret, when three quarters of its
--- timeout are left, or when somebody else holds the row: a lookup waits for nobody,
--- and of several who call it at once, one writes. (The sum goes through UTC because
--- adding to a timestamptz asks the session's time zone, which a distributed table
--- refuses to do with a column.)
+-- ExtendSession extends a live session to its idle timeout from now, but not past its
+-- deadline. A NULL secret means a plain session. It returns 1, or 0 if it changes
+-- nothing: the session is absent, expired or under another secret, or three quarters
+-- of its timeout are left, or another transaction has locked the row. So a lookup
+-- never waits, and of several calls at once one writes.
+--
+-- (The sum goes through UTC because adding to a timestamptz depends on the
+-- connection's time zone, which a distributed table does not allow with a column.)
 UPDATE session_cache
 SET session_endutc = least(
     session_deadlineutc,
@@ -33,18 +34,21 @@ WHERE session_cache.sessionid = @sessionid
   ));
 
 -- name: GetSession :one
--- GetSession returns a session of either kind that has begun, an expired one,
--- too. Whoever asked for it compares the secret and looks whether it has expired. The
--- user's id is empty for a plain session. Metadata is in hex, so that it comes as it is
--- whatever the server's bytea_output is:
---   8 × 8 bytes, each a big-endian integer: start, end, deadline and the time of this
---   statement, in microseconds since 2000-01-01 UTC; the idle timeout in microseconds,
---   0 without one; when the user last proved who they are and when the token was last
---   renewed, 0 where there is none; when the server was started, 0 on a standby;
---   32 bytes, the digest of the secret, not for a plain session;
---   32 bytes, the digest before the last renewal, only if there was one.
--- (In one column: a session that is looked up costs the server and the client a fifth
--- less than with a column for each, converted by date_part.)
+-- GetSession returns a session of either kind that has started, live or expired. The
+-- caller compares the secret and checks whether the session has expired. The user's
+-- id is empty for a plain session. Metadata is in hex, so that the server's
+-- bytea_output does not matter. It holds:
+--
+--    8 x 8 bytes, each a big-endian integer:
+--      start, end, deadline, and the time of this statement, in microseconds since 2000-01-01 UTC;
+--      the idle timeout in microseconds, or 0;
+--      the time of the last authentication, or 0;
+--      the time of the last renewal, or 0;
+--      the start of the server, or 0 on a standby;
+--    32 bytes, the digest of the secret, except for a plain session;
+--    32 bytes, the digest that the last renewal replaced, if there was a renewal.
+--
+-- (One column, because a column for each value costs server and client a fifth more.)
 SELECT
     sessionid,
     userdict,
@@ -68,10 +72,12 @@ WHERE sessionid = @sessionid
   AND session_startutc <= statement_timestamp();
 
 -- name: GetSessions :many
--- GetSessions is GetSession for several sessions. It returns each once, in
--- ascending order of their ids. (The LIMIT leaves nobody out. It has the planner
--- keep one plan for any number of ids, a walk along the index: without it the
--- server plans every small batch anew, which takes longer than running it.)
+-- GetSessions is GetSession for several sessions. It returns each one once, in
+-- ascending order of their ids.
+--
+-- (The LIMIT excludes nothing. With it the planner keeps one plan, an index scan, for
+-- any number of ids. Without it the server plans each small batch again, which takes
+-- longer than running it.)
 SELECT
     sessionid,
     userdict,
@@ -97,11 +103,10 @@ ORDER BY sessionid
 LIMIT cardinality(@sessionids::_uuid);
 
 -- name: InsertSession :execrows
--- InsertSession stores a plain session that begins now and ends after ttl; with an
--- idle timeout, use extends it until it has lived for lifetime. All three are
--- microseconds, and a NULL idle is no timeout. It returns 1, or 0 when the id exists
--- already, live or expired: then nothing has changed, and a transaction around it
--- goes on.
+-- InsertSession stores a plain session that starts now and ends after ttl. With an
+-- idle timeout, use extends it until lifetime has passed. All three are microseconds;
+-- a NULL idle means no timeout. It returns 1, or 0 if the id exists already, live or
+-- expired. Then nothing has changed, and a surrounding transaction can go on.
 INSERT INTO session_cache (
     sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
 )
@@ -117,10 +122,10 @@ VALUES (
 ON CONFLICT (sessionid) DO NOTHING;
 
 -- name: InsertSessions :many
--- InsertSessions stores several plain sessions, userdicts[i] under sessionids[i],
--- and returns the ids it stored. An id it leaves out exists already, live or
--- expired, or came twice. Callers who run at once must all pass their ids in
--- ascending order, or they may deadlock.
+-- InsertSessions stores several plain sessions, userdicts[i] under sessionids[i], and
+-- returns the ids that it has stored. A missing id exists already, live or expired,
+-- or is in the list twice. Concurrent callers must pass their ids in ascending order,
+-- or they may deadlock.
 INSERT INTO session_cache (
     sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
 )
@@ -136,10 +141,9 @@ ON CONFLICT (sessionid) DO NOTHING
 RETURNING sessionid;
 
 -- name: LockSession :one
--- LockSession returns the user of a live session and keeps the session from
--- being changed or ended until the transaction is over. A NULL secret means a
--- plain session. It returns pgx.ErrNoRows when the session is absent, expired or
--- under another secret.
+-- LockSession returns the user of a live session and locks the session until the
+-- transaction ends. A NULL secret means a plain session. It returns pgx.ErrNoRows if
+-- the session is absent, expired or under another secret.
 SELECT userdict, coalesce(user_id, '')::text AS user_id
 FROM session_cache
 WHERE sessionid = @sessionid
@@ -149,11 +153,12 @@ WHERE sessionid = @sessionid
 FOR UPDATE;
 
 -- name: UpdateSession :one
--- UpdateSession replaces the user of a session that has not ended, and returns
--- the new user's id; the session's times stay. A NULL secret means a plain session.
--- It returns pgx.ErrNoRows when the session is absent, expired or under another
--- secret. (Whether it has begun is left to LockSession: the nodes of a distributed
--- table have clocks of their own.)
+-- UpdateSession replaces the user of a session that has not expired, and returns the
+-- new user's id. The session's times stay. A NULL secret means a plain session. It
+-- returns pgx.ErrNoRows if the session is absent, expired or under another secret.
+--
+-- (LockSession has checked that the session has started. Here another node of a
+-- distributed table, with another clock, may evaluate the time.)
 UPDATE session_cache
 SET userdict = @userdict::json
 WHERE sessionid = @sessionid

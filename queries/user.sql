@@ -1,5 +1,5 @@
 -- name: DeleteOldestUserSessions :execrows
--- DeleteOldestUserSessions ends the oldest live sessions of a user so that the
+-- DeleteOldestUserSessions ends the oldest live sessions of a user, so that the
 -- newest and keep others are left. Plain and anonymous sessions do not count.
 DELETE FROM session_cache
 WHERE session_cache.audience = @audience
@@ -18,8 +18,8 @@ WHERE session_cache.audience = @audience
 
 -- name: DeleteUserSessions :execrows
 -- DeleteUserSessions ends all sessions of a user, of every kind, live or expired,
--- but the ones excepted, and returns how many there were. A session that is being
--- renewed at that moment ends as well; one that is being issued does not.
+-- except those of except_handles, and returns how many. It also ends a session that
+-- is being renewed at the same moment, but not one that is being issued.
 DELETE FROM session_cache
 WHERE audience = @audience
   AND user_id = @user_id::text
@@ -30,9 +30,8 @@ WHERE audience = @audience
 SELECT current_setting('transaction_isolation')::text AS isolation;
 
 -- name: ListUserSessions :many
--- ListUserSessions returns the live sessions of a user, newest first. Plain and
--- anonymous sessions are not among them. Times are microseconds since 1970 and
--- durations microseconds.
+-- ListUserSessions returns the live sessions of a user, newest first, without plain
+-- and anonymous ones. Times are microseconds since 1970, durations are microseconds.
 SELECT
     sessionid,
     userdict,
@@ -49,6 +48,5 @@ WHERE audience = @audience
 ORDER BY session_startutc DESC, sessionid;
 
 -- name: LockUser :exec
--- LockUser has everybody else who calls it for the same user wait until the
--- transaction is over.
+-- LockUser makes other callers for the same user wait until the transaction ends.
 SELECT pg_advisory_xact_lock(hashtextextended('session_cache ' || @audience::text || ' ' || @user_id::text, 0));
