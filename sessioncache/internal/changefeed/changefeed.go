@@ -1,11 +1,11 @@
-// Package changefeed reads which sessions have been changed or ended, by whom ever:
-// the feed that migration 3 keeps.
+// Package changefeed reads the feed of migration 3: which sessions have been changed or
+// ended, by any program.
 //
 // A poll returns every change that was committed before the poll began and that the
-// last applied poll did not show. That holds whatever the order of commits, because
-// a poll is bounded by PostgreSQL's own snapshots and not by a sequence or a clock.
-// When a poll cannot promise it (the server has recovered from a crash, say, or a
-// trigger was disabled for a while), it says that everything may have changed.
+// last applied poll did not show. This holds for any order of commits, because a poll
+// is bounded by PostgreSQL's own snapshots, not by a sequence or a clock. If a poll
+// cannot be sure, for example after a crash of the server or because a trigger was
+// disabled for a while, it says that every session may have changed.
 package changefeed
 
 import (
@@ -19,20 +19,20 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// ErrTurnedOff is returned by Poll once near caches have been turned off, or are being
-// drained. A Feed that had been in use by then returns it from then on; another one
-// uses near caches again as soon as they are off.
+// ErrTurnedOff is returned by Poll when near caches have been turned off or are being
+// drained. A Feed that was in use before returns it for ever. A new Feed turns near
+// caches on again once they are off.
 var ErrTurnedOff = errors.New("near caches have been turned off")
 
-// errUnsettled is the error of a poll that found the feed not set up time and again.
+// errUnsettled is the error of a poll that has set the feed up several times and never
+// found it ready.
 var errUnsettled = errors.New("the change feed was reset during every attempt to poll it")
 
-// attempts is how often a poll asks until it finds an epoch and near caches in use:
-// once for each, once more, and one for who resets them meanwhile.
+// attempts is how often a poll asks. Two attempts may find that the epoch or the
+// registration is missing; the others are for programs that reset them meanwhile.
 const attempts = 4
 
-// Feed reads the changes of session_cache in the order in which readers may rely on:
-// it is a cursor. It is not safe for concurrent use.
+// Feed is a cursor in the changes of session_cache. It is not safe for concurrent use.
 type Feed struct {
 	queries *db.Queries
 
@@ -45,13 +45,12 @@ type Feed struct {
 }
 
 // New returns a Feed whose first poll is a reset. The queries run on a pool or on a
-// connection, never on a transaction, which may hide what was committed since it began.
+// connection, not in a transaction, whose snapshot may be old.
 func New(queries *db.Queries) *Feed {
 	return &Feed{queries: queries}
 }
 
-// Identity is what has to be the same in two polls for the second to return every
-// change since the first.
+// Identity must be equal in two polls, or the second may lack changes since the first.
 type Identity struct {
 	Epoch       sid.ID // of the time since the server last recovered from a crash or was promoted
 	ServerStart int64  // microseconds since 1970
@@ -59,37 +58,37 @@ type Identity struct {
 	Generation  sid.ID // of the time since near caches were last turned on
 }
 
-// Poll is an answer of the feed.
+// Poll is the result of a poll.
 type Poll struct {
 	Identity Identity
 
-	// ServerStart is when the server was started, in microseconds since 1970.
+	// ServerStart is the start of the server, in microseconds since 1970.
 	ServerStart int64
 
 	// Reset tells that any session may have changed. Changed is empty then.
 	Reset bool
 
-	// Changed are the sessions that were changed or ended, some of them more than once.
+	// Changed are the sessions that were changed or ended. An id may occur several times.
 	Changed sid.IDs
 
 	snapshot snapshot
 }
 
-// snapshot tells which transactions a poll has seen, and of which server: those below
-// xmax but the ones in xip. All below xmin are over.
+// snapshot tells which transactions a poll shows, and of which server: those below
+// xmax, except those in xip. All transactions below xmin are over.
 type snapshot struct {
 	identity   Identity
 	xmin, xmax int64
 	xip        []int64
 }
 
-// Poll returns the changes since the last applied poll. It does not move the cursor: a
-// poll that is not applied is repeated by the next one.
+// Poll returns the changes since the last applied poll. It does not move the cursor: if
+// the result is not applied, the next Poll returns it again.
 //
-// It begins an epoch if there is none, and says that near caches are in use if they
-// have not been, or, the first time, if they have been turned off. Others do so, too:
-// whoever must know since when a generation has been committed takes the return of the
-// first Poll with it in its Identity.
+// Poll starts an epoch if there is none. It registers near caches if they were unused,
+// or, in the Feed's first Poll, if they were turned off. Other processes do so, too. So
+// a caller that has to know from when on all changes wait must take the return of the
+// first Poll with a new Identity.
 //
 // It returns ErrTurnedOff, ErrNoFeed, or the driver's error.
 func (f *Feed) Poll(ctx context.Context) (Poll, error) {
@@ -118,21 +117,21 @@ func (f *Feed) Poll(ctx context.Context) (Poll, error) {
 	return Poll{}, errUnsettled
 }
 
-// Applied moves the cursor: the caller has applied p, the last one that Poll returned.
+// Applied moves the cursor: the caller has applied p, the last result of Poll.
 func (f *Feed) Applied(p Poll) {
 	f.based, f.base = true, p.snapshot
 }
 
 func (f *Feed) poll(ctx context.Context) (db.PollChangesRow, error) {
 	if !f.based {
-		// The changes of transactions that nobody will ever begin: none.
+		// No transaction has such an id, so there are no changes.
 		return f.queries.PollChanges(ctx, db.PollChangesParams{Xmax: math.MaxInt64})
 	}
 	return f.queries.PollChanges(ctx, db.PollChangesParams{Xmax: f.base.xmax, Xip: f.base.xip})
 }
 
-// prepare sets up what a poll needs and row was without. It returns true if row lacks
-// nothing, and false for "poll again".
+// prepare sets up what row shows to be missing. It returns true if nothing is missing,
+// and false if the caller has to poll again.
 func (f *Feed) prepare(ctx context.Context, row db.PollChangesRow) (ready bool, err error) {
 	switch {
 	case row.InRecovery:
@@ -166,7 +165,7 @@ func (f *Feed) answer(row db.PollChangesRow) Poll {
 		Reset: !f.based ||
 			identity != f.base.identity ||
 			row.Horizon > f.base.xmin ||
-			row.Xmax < f.base.xmax || // somebody has set the whole machine back
+			row.Xmax < f.base.xmax || // the whole machine was set back
 			row.Everything,
 		snapshot: snapshot{identity: identity, xmin: row.Xmin, xmax: row.Xmax, xip: row.Xip},
 	}

@@ -8,10 +8,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrNoFeed is returned by Poll where changes cannot be followed: migration 3 has not
-// been applied, a role lacks the rights that it tells, the server is a standby or
-// read-only, the triggers are not as the migration made them, something shadows the
-// tables, or the table is distributed.
+// ErrNoFeed is returned by Poll if changes cannot be followed. Migration 3 has not been
+// applied, or the role lacks rights, or the server is a standby or read-only, or a
+// trigger is not as the migration made it, or something shadows the tables, or the
+// table is distributed.
 var ErrNoFeed = errors.New("no change feed")
 
 var errMissing = fmt.Errorf("%w (run the migrations: sessionctl migrate up)", ErrNoFeed)

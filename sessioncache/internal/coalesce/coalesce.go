@@ -1,10 +1,10 @@
-// Package coalesce answers callers who would have to wait for a connection with one
-// statement together (natural batching).
+// Package coalesce answers calls that would have to wait for a connection in batches
+// (natural batching).
 //
-// A caller who finds a free slot sends a statement at once, for itself alone. When
-// there is none, callers queue, and the next free slot takes all who wait then, in one
-// batch. Nobody waits for a batch to fill up, and an idle group costs nothing. The
-// busier it is, the larger the batches, and the less a call costs.
+// A call that finds a free slot sends its own statement at once. Otherwise calls queue,
+// and the next free slot takes all of them in one batch. No call waits for a batch to
+// fill up, and an idle group costs nothing. The busier a group is, the larger are its
+// batches, and the less a call costs.
 package coalesce
 
 import (
@@ -18,56 +18,55 @@ import (
 // errGoexit is the error of a batch whose goroutine ended before it was answered.
 var errGoexit = errors.New("the goroutine that ran the batch was ended")
 
-// Call is one caller's part of a batch.
+// Call is one call in a batch.
 type Call[K, V any] struct {
 	Key K
 
-	// Value or Err is what the caller gets. Err is set before if the caller has gone: its
-	// key needs no answer.
+	// Value or Err is the call's result. Err is already set if the caller has gone: then
+	// the key needs no answer.
 	Value V
 	Err   error
 
 	ctx context.Context
 }
 
-// Group answers keys with values. A caller either asks alone, on its own goroutine,
-// or in a batch.
+// Group answers keys with values, one by one on the caller's goroutine, or in batches.
 //
-// The exported fields are set before the first call of Do. The functions may be
-// called from several goroutines at once.
+// The exported fields are set before the first call of Do. Several goroutines may call
+// the functions at once.
 type Group[K, V any] struct {
-	// Limit is how many calls a batch may have.
+	// Limit is the largest number of calls in a batch.
 	Limit int
 
 	// Single answers one key.
 	Single func(ctx context.Context, key K) (V, error)
 
-	// Batch answers two calls or more. A panic is everybody's.
+	// Batch answers two calls or more. A panic in it is passed to all callers.
 	Batch func(ctx context.Context, calls []Call[K, V])
 
 	slots *Slots
 
 	// slots.mu guards the rest.
-	batches []*batch[K, V] // those that wait, longest first
+	batches []*batch[K, V] // waiting batches, oldest first
 	sent    recent
 }
 
-// Share has the group take its slots from those of others. It is called before the
-// first call of Do, once.
+// Share makes the group take its slots from slots. Call it once, before the first call
+// of Do.
 func (g *Group[K, V]) Share(slots *Slots) {
 	g.slots = slots
 	slots.queues = append(slots.queues, g)
 }
 
-// batch is the calls that are answered together.
+// batch is calls that are answered together.
 type batch[K, V any] struct {
-	ctx      context.Context // the first caller's values, a trace say, but not its end
+	ctx      context.Context // the first caller's context values, without its cancellation
 	calls    []Call[K, V]
-	panicked any           // what Group.Batch has panicked with
+	panicked any           // the value of a panic in Group.Batch
 	done     chan struct{} // closed once the calls are answered
 
 	// Slots.mu guards the rest.
-	waiting int                // callers who have not gone
+	waiting int                // callers that have not gone
 	cancel  context.CancelFunc // nil until the batch is sent
 }
 
@@ -81,9 +80,9 @@ func (b *batch[K, V]) answered() (n int) {
 	return n
 }
 
-// Do answers a key, alone or together with others. It returns as soon as ctx ends,
-// with ctx's error; the others in the batch do not notice. A batch is cancelled when
-// the last of its callers has gone.
+// Do answers a key, alone or in a batch. It returns as soon as ctx ends, with ctx's
+// error; the other calls of the batch go on. A batch is cancelled when all of its
+// callers have gone.
 func (g *Group[K, V]) Do(ctx context.Context, key K) (V, error) {
 	g.slots.mu.Lock()
 	if g.empty() {
@@ -109,7 +108,7 @@ func (g *Group[K, V]) Do(ctx context.Context, key K) (V, error) {
 	}
 }
 
-// single answers a caller who has found a slot.
+// single answers a call that has found a slot.
 func (g *Group[K, V]) single(ctx context.Context, key K, sent time.Time) (value V, err error) {
 	answered := 0
 	defer func() { g.slots.release(g, sent, answered) }()
@@ -124,7 +123,7 @@ func (g *Group[K, V]) join(ctx context.Context, key K) (b *batch[K, V], i int) {
 	if last := len(g.batches) - 1; last >= 0 && len(g.batches[last].calls) < g.Limit {
 		b = g.batches[last]
 	} else {
-		// Batches that everybody has left do not pile up, however long nothing moves.
+		// Batches without callers must not pile up while no slot comes free.
 		g.batches = slices.DeleteFunc(g.batches, func(b *batch[K, V]) bool { return b.waiting == 0 })
 		b = &batch[K, V]{ctx: context.WithoutCancel(ctx), done: make(chan struct{})}
 		g.batches = append(g.batches, b)
@@ -134,7 +133,7 @@ func (g *Group[K, V]) join(ctx context.Context, key K) (b *batch[K, V], i int) {
 	return b, len(b.calls) - 1
 }
 
-// leave is a caller's way out before the answer has come.
+// leave removes a caller that does not wait for its result any more.
 func (g *Group[K, V]) leave(b *batch[K, V]) {
 	g.slots.mu.Lock()
 	defer g.slots.mu.Unlock()
@@ -144,7 +143,7 @@ func (g *Group[K, V]) leave(b *batch[K, V]) {
 	}
 }
 
-// empty tells whether nobody waits.
+// empty tells whether no call waits.
 func (g *Group[K, V]) empty() bool {
 	for len(g.batches) > 0 && g.batches[0].waiting == 0 {
 		g.batches = slices.Delete(g.batches, 0, 1)
@@ -164,19 +163,19 @@ func (g *Group[K, V]) send(sent time.Time) {
 	go func() {
 		defer func() { g.slots.release(g, sent, b.answered()) }()
 		g.answer(ctx, b)
-		// Those who have their answers ask again before the next batch is sent without them.
+		// Callers that have just been answered can ask again before the next batch is sent.
 		runtime.Gosched()
 	}()
 }
 
-// answer has a batch answered. A panic, in a tracer's hook say, goes to the callers:
-// where each of them runs there may be somebody to recover from it, an HTTP server
-// for one; here there is nobody, and the whole program would end.
+// answer answers a batch. A panic, for example in a tracer's hook, is passed to the
+// callers, whose goroutines may recover, as an HTTP server does. On this goroutine it
+// would end the program.
 func (g *Group[K, V]) answer(ctx context.Context, b *batch[K, V]) {
 	returned := false
 	defer func() {
 		b.panicked = recover()
-		if !returned && b.panicked == nil { // runtime.Goexit, which testing's FailNow is
+		if !returned && b.panicked == nil { // runtime.Goexit, which testing's FailNow calls
 			for i := range b.calls {
 				b.calls[i].Err = errGoexit
 			}

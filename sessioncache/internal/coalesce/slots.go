@@ -7,17 +7,16 @@ import (
 	"time"
 )
 
-// How many statements are under way depends on what they wait for. Near the server that
-// is the CPU, and for a commit the disk: more statements only make the batches smaller,
-// and each costs client and server a change of context. Far away it is the network, and
-// for some a row lock, which another statement does not wait for.
+// How many statements are under way depends on what they wait for. Near the server they
+// wait for the CPU, or for the disk at a commit. There, more statements only make smaller
+// batches, and each costs client and server a context switch. Far from the server they
+// wait for the network, and some for a row lock: there, more statements help.
 const (
-	// Near the server, one more recent statement of each group is under way than there are
-	// CPUs, but no more than these. Far away there are as many as there are slots.
+	// Near the server, a group has at most this many recent statements under way, and at
+	// most one more than there are CPUs. Far from it, all slots may be used.
 	most = 4
 
-	// A statement is recent for as long as this after it was sent. An older one waits for
-	// a lock.
+	// A statement is recent for this long after it was sent. An older one waits for a lock.
 	recentAge = 20 * time.Millisecond
 
 	// The server is near if a statement took less than nearBound, and callBound for each of
@@ -26,44 +25,44 @@ const (
 	callBound  = 4 * time.Microsecond
 	nearWindow = 500 * time.Millisecond
 
-	// While callers wait, the server is pinged so often if no statement tells that it is
-	// near: all may take long because they commit.
+	// While callers wait, the server is pinged at this interval if no statement was quick
+	// enough: statements that commit may all be slow.
 	pingInterval = 100 * time.Millisecond
 	pingTimeout  = time.Second
 )
 
-// Slots bounds how many statements its groups have under way together. Nothing of it
-// runs while nobody waits, and it needs no closing.
+// Slots bounds how many statements its groups have under way together. It runs nothing
+// while no call waits, and needs no closing.
 type Slots struct {
 	limit int
-	few   int                             // of recent statements of one group, near the server
-	ping  func(ctx context.Context) error // does nothing but a round trip
+	few   int                             // limit of recent statements of one group near the server
+	ping  func(ctx context.Context) error // one round trip
 
 	mu     sync.Mutex // guards the groups, too
 	busy   int
 	queues []queue
-	turn   int         // the queue that is served next
-	near   time.Time   // when the server was near, last
-	pinged time.Time   // when it was pinged, last
+	next   int         // the index of the queue that is served next
+	near   time.Time   // last time the server was near
+	pinged time.Time   // last ping
 	timer  *time.Timer // serves the queues when a statement is no longer recent; nil until one is needed
 	armed  bool
 }
 
-// NewSlots returns so many slots, one at least. The function pings the server.
+// NewSlots returns limit slots, at least one. ping pings the server.
 func NewSlots(limit int, ping func(ctx context.Context) error) *Slots {
 	return &Slots{limit: max(1, limit), few: min(runtime.GOMAXPROCS(0)+1, most), ping: ping}
 }
 
-// queue is what Slots knows of a group. Its methods are called with mu held.
+// queue is a group without its types. Its methods are called with mu held.
 type queue interface {
 	empty() bool
 	recent() *recent
-	send(sent time.Time) // sends the first batch, in a goroutine of its own
+	send(sent time.Time) // sends the first batch, in a new goroutine
 }
 
-// take takes a slot, unless there is none or, near the server, too many statements of
-// the queue were sent a moment ago. The caller holds mu, and calls release with the time it
-// gets.
+// take takes a slot. It fails if none is free, or if the server is near and the queue
+// has too many recent statements. The caller holds mu, and passes the returned time to
+// release.
 func (s *Slots) take(q queue) (sent time.Time, ok bool) {
 	if s.busy == s.limit {
 		return sent, false
@@ -77,7 +76,8 @@ func (s *Slots) take(q queue) (sent time.Time, ok bool) {
 	return sent, true
 }
 
-// isNear tells whether the server is near, and has it pinged before that is forgotten.
+// isNear tells whether the server is near. It starts a ping in good time before that is
+// too long ago.
 func (s *Slots) isNear(now time.Time) bool {
 	if now.Sub(s.near) >= pingInterval && now.Sub(s.pinged) >= pingInterval {
 		s.pinged = now
@@ -98,14 +98,14 @@ func (s *Slots) pingServer() {
 	}
 }
 
-// measure notes how long an answer to so many calls took. The caller holds mu.
+// measure records how long a statement with so many calls took. The caller holds mu.
 func (s *Slots) measure(sent time.Time, calls int) {
 	if now := time.Now(); now.Sub(sent) < nearBound+time.Duration(calls)*callBound {
 		s.near = now
 	}
 }
 
-// release gives a slot back, after an answer to so many calls, or none.
+// release gives a slot back after a statement that has answered so many calls.
 func (s *Slots) release(q queue, sent time.Time, answered int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,11 +117,11 @@ func (s *Slots) release(q queue, sent time.Time, answered int) {
 	s.serve()
 }
 
-// serve sends batches of those who wait, as many as may be sent, the queues in turn.
-// The caller holds mu.
+// serve sends as many waiting batches as it may, from each queue in turn. The caller
+// holds mu.
 func (s *Slots) serve() {
 	for i := 0; i < len(s.queues); i++ {
-		at := (s.turn + i) % len(s.queues)
+		at := (s.next + i) % len(s.queues)
 		q := s.queues[at]
 		if q.empty() {
 			continue
@@ -132,12 +132,13 @@ func (s *Slots) serve() {
 			continue
 		}
 		q.send(sent)
-		s.turn, i = (at+1)%len(s.queues), -1
+		s.next, i = (at+1)%len(s.queues), -1
 	}
 }
 
-// arm has the queues served again when a statement of q is no longer recent. When all
-// slots are busy it does nothing: who gives one back serves them. The caller holds mu.
+// arm makes the queues be served again when the oldest recent statement of q is no
+// longer recent. If all slots are taken it does nothing, because release serves the
+// queues. The caller holds mu.
 func (s *Slots) arm(q queue) {
 	if s.armed || s.busy == s.limit {
 		return
@@ -159,11 +160,11 @@ func (s *Slots) wake() {
 	s.serve()
 }
 
-// recent is when the statements of a group were sent that are under way and recent. Of more
-// than it has room for it knows the last ones. The zero time is nobody's.
+// recent holds the times at which the recent statements of a group were sent. If there
+// are more than it has room for, it holds the latest. A zero time is a free place.
 type recent [most]time.Time
 
-// count counts them.
+// count counts the recent statements.
 func (r *recent) count(now time.Time) (n int) {
 	for _, sent := range r {
 		if now.Sub(sent) < recentAge {
@@ -173,7 +174,7 @@ func (r *recent) count(now time.Time) (n int) {
 	return n
 }
 
-// add adds a statement in the place of the oldest one.
+// add adds a statement in place of the oldest one.
 func (r *recent) add(sent time.Time) {
 	oldest := 0
 	for i := range r {
@@ -184,7 +185,7 @@ func (r *recent) add(sent time.Time) {
 	r[oldest] = sent
 }
 
-// remove makes room when a statement is over.
+// remove removes a statement that is over.
 func (r *recent) remove(sent time.Time) {
 	for i := range r {
 		if r[i].Equal(sent) {
@@ -194,7 +195,7 @@ func (r *recent) remove(sent time.Time) {
 	}
 }
 
-// oldest is the first of those that are recent.
+// oldest is the time of the oldest recent statement, or now.
 func (r *recent) oldest(now time.Time) (oldest time.Time) {
 	oldest = now
 	for _, sent := range r {

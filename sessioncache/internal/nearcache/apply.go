@@ -1,8 +1,7 @@
 package nearcache
 
-// apply puts into effect what a poll has found. The order matters: first the removals,
-// then the poll's start, which makes the rest count. It returns whether memory was
-// emptied.
+// apply applies the result of a poll. It removes entries before it publishes the poll's
+// start, which makes the other entries count. It returns whether memory was emptied.
 func (c *Cache[V]) apply(poll uint64, start Instant, changes Changes) (emptied bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -11,13 +10,13 @@ func (c *Cache[V]) apply(poll uint64, start Instant, changes Changes) (emptied b
 		c.restarts++
 		c.quarantine.begin(c.now())
 		emptied = true
-	case changes.Reset, changes.Server != c.server, c.history.start == 0: // the last: it is the first poll
+	case changes.Reset, changes.Server != c.server, c.history.start == 0: // the last condition: this is the first poll
 		c.resets++
 		emptied = true
 	}
 	if emptied {
 		c.history.reset(poll)
-		c.memory = newMemory[V](c.size) // in no time, however much the old one holds
+		c.memory = newMemory[V](c.size) // takes no time, however much the old one holds
 	} else {
 		c.history.add(poll, changes.Changed)
 		for _, id := range changes.Changed {
@@ -30,7 +29,7 @@ func (c *Cache[V]) apply(poll uint64, start Instant, changes Changes) (emptied b
 }
 
 // disable makes no entry count until a poll is applied. The entries stay: the next poll
-// tells what has changed since the last one that was applied.
+// returns the changes since the last applied one.
 func (c *Cache[V]) disable() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

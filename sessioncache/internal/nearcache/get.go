@@ -7,12 +7,12 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Get returns the value that is kept for id, and how long ago the lookup that found it was
-// sent. ok is false if there is none, or if none counts: then the database has to be asked.
+// Get returns the value of id, and the time since the lookup that found it was sent. ok
+// is false if there is no entry that counts: then the caller has to ask the database.
 //
-// If there is an entry, but the last poll is too old, Get waits for a poll, which is
-// shared by all who wait. It does not wait while the feed fails, and no longer than
-// ctx. The value is shared: what it points to is read-only.
+// If there is an entry but the last poll is too old, Get waits for a poll, which all
+// waiting calls share. It does not wait while the feed fails, nor longer than ctx.
+// Callers share the value: what it points to must not be changed.
 func (c *Cache[V]) Get(ctx context.Context, id sid.ID) (value *V, age time.Duration, ok bool) {
 	base, now, e := c.read(id)
 	if e == nil || base.fresh(now) {
@@ -28,8 +28,8 @@ func (c *Cache[V]) Get(ctx context.Context, id sid.ID) (value *V, age time.Durat
 	return &e.value, time.Duration(now.Mono - e.lookup.Mono), true
 }
 
-// await waits until the entry counts. It returns nil if there is none any more, if the
-// feed fails, or if ctx ends.
+// await waits until the entry counts. It returns nil if the entry is gone, the feed
+// fails, or ctx ends.
 func (c *Cache[V]) await(ctx context.Context, id sid.ID) (Instant, *entry[V]) {
 	c.waits.add()
 	called := c.poller.begun.Load() // polls with a higher number begin after this call

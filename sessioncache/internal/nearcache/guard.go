@@ -11,9 +11,9 @@ var errGoexit = errors.New("the goroutine was ended")
 // outcome is how a guarded function has ended.
 type outcome struct{ err error }
 
-// guard calls f on a goroutine of its own and sends the outcome. A panic is an error: there
-// is nobody else who could recover from it, and the program would end. So is a
-// runtime.Goexit (which testing's FailNow is), which would end the poller.
+// guard calls f on a goroutine of its own and sends the outcome. A panic becomes an
+// error, because on this goroutine it would end the program. So does runtime.Goexit,
+// which testing's FailNow calls and which would end the poller.
 func guard(f func() error) <-chan outcome {
 	result := make(chan outcome, 1)
 	go func() {

@@ -6,16 +6,16 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// maxHistory is how many ids a history holds.
+// maxHistory is the largest number of ids in a history.
 const maxHistory = 1024
 
-// history is which ids the last polls told of, so that a lookup that was under way
-// meanwhile is kept if it was of another id. Without it no lookup that takes as long as
-// the interval would be kept, just when the database is slow, and few of those that come
-// after a silence, since they begin together with a poll.
+// history holds the ids that the last polls named. With it, a lookup that was under way
+// during a poll is kept if the poll named other ids. Without it, no lookup that takes
+// longer than the interval of polls would be kept, and few of the first lookups after
+// an idle time, because these begin together with a poll.
 type history struct {
-	start uint64 // of polls up to this one nothing is known; 0: no poll has been applied
-	polls []told // in ascending order, without those that told of nothing
+	start uint64 // polls up to this one are not in the history; 0 if no poll has been applied
+	polls []told // in ascending order, without those that named no id
 	ids   int    // in polls
 }
 
@@ -24,7 +24,7 @@ type told struct {
 	ids  []sid.ID
 }
 
-// add adds what an applied poll has told.
+// add adds the ids of an applied poll.
 func (h *history) add(poll uint64, ids []sid.ID) {
 	if len(ids) == 0 {
 		return
@@ -38,12 +38,12 @@ func (h *history) add(poll uint64, ids []sid.ID) {
 	}
 }
 
-// reset notes that a poll told that anything may have changed.
+// reset records a poll after which anything may have changed.
 func (h *history) reset(poll uint64) {
 	*h = history{start: poll}
 }
 
-// unchanged tells whether no poll after the given one told of id.
+// unchanged tells whether no poll after the given one named id.
 func (h *history) unchanged(since uint64, id sid.ID) bool {
 	if since < h.start {
 		return false

@@ -1,19 +1,17 @@
-// Package nearcache keeps values in memory that a feed of changes keeps correct: no
-// [Cache.Get] that begins after a change has returned sees what was before it (a
-// regular register; Lamport, On Interprocess Communication, 1986). It holds the
-// entries, the rule that says when they count, and the goroutine that polls the feed.
-// It knows nothing of SQL.
+// Package nearcache keeps values in memory and a feed of changes keeps them correct: a
+// [Cache.Get] that begins after a change has returned never shows what was before the
+// change (a regular register; Lamport, On Interprocess Communication, 1986). The
+// package has the entries, the rule that says when they count, and the goroutine that
+// polls the feed. It has no SQL.
 //
-// What it needs of those who change something: each change waits 250 ms after its
-// commit before it returns. An entry counts for [Fresh], 200 ms, after the start of
-// the last poll that has been applied. The difference allows for clocks that go at
-// different rates.
+// The rule needs the help of every change: it must wait 250 ms after its commit before
+// it returns. An entry counts for [Fresh], 200 ms, after the start of the last applied
+// poll. The difference is for clocks that run at different rates.
 //
-// The order of things is what makes this correct, and is the same in three places.
-// A poll's start is read before the feed is asked, and published after the removals.
-// A Get reads the published start, then the clock, then the entry. A lookup takes its
-// [Ticket] before it is sent, and what it has found is kept only if no poll that was
-// applied since told of its id.
+// Three orders make this correct. A poll reads its start before it asks the feed, and
+// publishes it after it has removed entries. A Get reads the published start, then the
+// clock, then the entry. A lookup takes its [Ticket] before it is sent, and its result
+// is kept only if no poll that was applied since has named its id.
 package nearcache
 
 import (
@@ -25,83 +23,80 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// What both sides of the protocol must agree on. A change waits longer than Fresh, by
-// enough for two clocks whose rates differ by a fifth.
+// The constants of the protocol. A change waits longer than Fresh, enough for two clocks
+// whose rates differ by a fifth.
 const (
-	// Fresh is for how long an entry counts after the start of the last applied poll.
+	// Fresh is how long an entry counts after the start of the last applied poll.
 	Fresh = 200 * time.Millisecond
 
-	// Quarantine is for how long no lookup is kept after the feed's identity has
-	// changed: a change that did not know of this near cache may still be under way.
+	// Quarantine is how long no lookup is kept after the feed's identity has changed: a
+	// change that does not wait for this near cache may still be under way.
 	Quarantine = time.Second
 
-	// MaxAge is when an entry ends at the latest, whatever the feed says.
+	// MaxAge is the longest life of an entry.
 	MaxAge = time.Minute
 )
 
-// Changes is what a poll has found: the changes between the last applied poll's
-// snapshot and its own.
+// Changes is the result of a poll: the changes between the snapshot of the last applied
+// poll and its own.
 type Changes struct {
-	// Server identifies the server that has answered (its start, in microseconds): what
-	// a lookup finds on another one is not kept.
+	// Server identifies the server that has answered, by its start in microseconds. The
+	// results of lookups on another server are not kept.
 	Server int64
 
-	// Reset says that anything may have changed.
+	// Reset tells that anything may have changed.
 	Reset bool
 
-	// Quarantine says that the feed is not the one of the last applied poll, or that
-	// this is the first. It implies Reset.
+	// Quarantine tells that this is the first poll, or that the feed is another one than at
+	// the last applied poll. It implies Reset.
 	Quarantine bool
 
-	// Changed holds the ids of those that have changed. The Cache keeps it.
+	// Changed holds the ids that have changed. The Cache keeps the slice.
 	Changed []sid.ID
 }
 
-// Feed tells what has changed. Its methods are called by one goroutine at a time.
+// Feed returns changes. One goroutine at a time calls its methods.
 type Feed interface {
-	// Poll returns what has changed since the snapshot of the last applied poll, or an
-	// error if it cannot tell. Without an answer there is no memory, and the same holds
-	// on a server in recovery.
+	// Poll returns the changes since the snapshot of the last applied poll, or an error if
+	// it cannot tell them, as on a server in recovery. After an error no entry counts.
 	Poll(ctx context.Context) (Changes, error)
 
-	// Applied says that what the last Poll has returned is applied: the next Poll starts
-	// from there.
+	// Applied tells that the result of the last Poll is applied. The next Poll starts from
+	// there.
 	Applied()
 }
 
-// Config says what a [Cache] is made of.
+// Config configures a [Cache].
 type Config struct {
-	// Entries is how many values are kept, at least 1.
+	// Entries is the largest number of values, at least 1.
 	Entries int
 
-	// Feed tells what has changed.
+	// Feed returns changes.
 	Feed Feed
 
 	// Now reads both clocks, neither cached nor rounded. Nil means those of this machine.
 	Now func() Instant
 
-	// PollTimeout is how long a poll may take. The context of Poll ends with it, and
-	// whoever waits is released; an answer that comes later is not used. Zero means one
-	// second.
+	// PollTimeout is how long a poll may take. Then the context of Poll ends, waiting calls
+	// go on without the poll, and a later answer is not used. Zero means one second.
 	PollTimeout time.Duration
 
-	// Report is called when the feed stops working, with the error, and with nil when it
-	// works again. A feed that fails at first is reported, too. It may be nil.
+	// Report is called with the error when the feed stops working or does not work from
+	// the start, and with nil when it works again. It may be nil.
 	Report func(err error)
 }
 
 const defaultPollTimeout = time.Second
 
-// Cache is a bounded map of values by id, whose entries count only as long as nothing
-// can have changed unseen. There is nothing to close: it polls while it is used.
+// Cache is a bounded map of values by id. Its entries count only while no change can
+// have been missed. It polls while it is used, and needs no closing.
 //
-// All methods may be called from several goroutines at once. Values are shared between
-// callers.
+// Several goroutines may call its methods at once. Callers share the values.
 type Cache[V any] struct {
 	now  func() Instant
 	base atomic.Pointer[base[V]] // nil while no entry counts; stored with mu held
 
-	// The counters keep what every hit reads apart from what a lookup writes.
+	// The counters separate the fields that every hit reads from those that lookups write.
 	hits, misses, waits counter
 
 	poller poller
@@ -115,14 +110,14 @@ type Cache[V any] struct {
 	resets, restarts uint64
 }
 
-// base is what the last applied poll has established. It never changes.
+// base is the result of the last applied poll. It never changes.
 type base[V any] struct {
 	poll   uint64  // the poll's number
 	start  Instant // read before the feed was asked
 	memory *memory[V]
 }
 
-// fresh tells whether the poll's age makes entries count.
+// fresh tells whether the poll is recent enough for entries to count.
 func (b *base[V]) fresh(now Instant) bool {
 	return now.Within(b.start, Fresh)
 }

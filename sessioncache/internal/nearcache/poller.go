@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// interval is from one poll's start to the next one's. Two fit into Fresh, so that
-	// calls do not wait unless a poll is slow.
+	// interval is the time from the start of one poll to the start of the next. Two fit
+	// into Fresh, so that calls wait only if a poll is slow.
 	interval = Fresh / 2
 
-	// maxPause is the longest pause after a poll has failed.
+	// maxPause is the longest pause after a failed poll.
 	maxPause = time.Second
 )
 
@@ -22,10 +22,10 @@ const (
 const (
 	idle    uint32 = iota // there is no goroutine
 	running               // there is one
-	used                  // and there was a call since it last looked
+	used                  // there is one, and there was a call since it last looked
 )
 
-// poller polls the feed on a goroutine that runs while there are calls or subscribers.
+// poller polls the feed in a goroutine that runs while there are calls or subscribers.
 type poller struct {
 	feed    Feed
 	timeout time.Duration
@@ -37,25 +37,25 @@ type poller struct {
 	state atomic.Uint32
 	begun atomic.Uint64 // the number of the last poll that has begun; stored with mu held
 
-	_ [128]byte // every hit reads what is above
+	_ [128]byte // keeps the fields above, which every hit reads, in cache lines of their own
 
 	mu       sync.Mutex
 	current  *round        // the poll under way, nil if there is none
-	next     *round        // the poll that callers wait for and that has not begun, nil if none do
+	next     *round        // the next poll, if callers wait for it; otherwise nil
 	wake     chan struct{} // ends the goroutine's pause; holds something while next is not nil
 	topics   map[sid.ID]*topic
 	failures int // polls in a row that have failed
 	failed   uint64
 }
 
-// round is a poll to those who wait for it.
+// round is one poll, for the calls that wait for it.
 type round struct {
-	done    chan struct{} // closed at its end
-	applied bool          // set before that
+	done    chan struct{} // closed when the poll ends
+	applied bool          // set before done is closed
 }
 
-// use notes a call. It writes nothing, and so leaves the cache line to all processors,
-// unless it is the first call since the goroutine last looked.
+// use records a call. Only the first call since the goroutine last looked writes, so
+// the cache line stays shared between CPUs.
 func (p *poller) use() {
 	if p.state.Load() == used || p.state.CompareAndSwap(running, used) {
 		return
@@ -85,8 +85,8 @@ func (p *poller) wait(ctx context.Context) bool {
 	}
 }
 
-// join returns the poll under way, or else the one to begin at once. It returns nil while
-// polls fail.
+// join returns the poll under way, or else the next one. It returns nil while polls
+// fail.
 func (p *poller) join() *round {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func newRound() *round {
 	return &round{done: make(chan struct{})}
 }
 
-// run polls until nobody has asked for anything since the last poll.
+// run polls until there was no call since the last poll, and there is no subscriber.
 func (p *poller) run() {
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
@@ -127,7 +127,7 @@ func (p *poller) run() {
 	}
 }
 
-// stop makes the poller idle if nobody needs it.
+// stop makes the poller idle if it is not needed.
 func (p *poller) stop() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,7 +141,7 @@ func (p *poller) stop() bool {
 // poll does one poll. It returns how long to pause if it has failed, or else 0.
 func (p *poller) poll() (pause time.Duration) {
 	number := p.begin()
-	start := p.now() // before the feed is asked, and after begin, which callers may wait for
+	start := p.now() // after begin and before the feed is asked
 	ctx, cancel := context.WithTimeout(context.Background(), p.timeout)
 	defer cancel()
 	var changes Changes
@@ -167,7 +167,7 @@ func (p *poller) poll() (pause time.Duration) {
 	return 0
 }
 
-// begin makes next the poll under way: from here on nobody can join it as one that has
+// begin makes next the poll under way. From then on no call joins it as a poll that has
 // not begun.
 func (p *poller) begin() (number uint64) {
 	p.mu.Lock()
@@ -200,8 +200,8 @@ func (p *poller) succeed(emptied bool, changed []sid.ID) {
 	}
 }
 
-// fail ends a poll that has not been applied. Nobody waits for the next one: while a poll
-// is under way callers join that.
+// fail ends a poll that has not been applied. No call waits for the next poll: calls
+// join a poll that is under way.
 func (p *poller) fail(err error) (pause time.Duration) {
 	p.disable()
 	p.mu.Lock()
@@ -220,22 +220,22 @@ func (p *poller) fail(err error) (pause time.Duration) {
 	return pause
 }
 
-// end releases those who wait for the poll under way. The caller holds mu.
+// end releases the calls that wait for the poll under way. The caller holds mu.
 func (p *poller) end(applied bool) {
 	p.current.applied = applied
 	close(p.current.done)
 	p.current = nil
 }
 
-// backoff is the pause after so many polls in a row have failed: it doubles, from the
-// interval up to maxPause.
+// backoff is the pause after this many failures in a row. It doubles from interval up
+// to maxPause.
 func backoff(failures int) time.Duration {
 	return min(interval<<min(failures-1, 10), maxPause)
 }
 
-// tell reports the feed's new state.
+// tell reports the new state of the feed.
 func (p *poller) tell(err error) {
 	if p.report != nil {
-		<-guard(func() error { p.report(err); return nil }) // a panic of the reporter must not end the polling
+		<-guard(func() error { p.report(err); return nil }) // a panic in report must not end the polling
 	}
 }

@@ -1,6 +1,6 @@
 package nearcache
 
-// quarantine keeps lookups out of memory that were sent before its end.
+// quarantine keeps the results of lookups that were sent before its end out of memory.
 type quarantine struct {
 	start Instant
 }
@@ -10,7 +10,7 @@ func (q *quarantine) begin(now Instant) {
 	q.start = now
 }
 
-// over tells whether a lookup that was sent at t comes after the quarantine, by both
+// over tells whether a lookup that was sent at t was sent after the quarantine, by both
 // clocks.
 func (q *quarantine) over(t Instant) bool {
 	mono, wall := t.Mono-q.start.Mono, t.Wall-q.start.Wall

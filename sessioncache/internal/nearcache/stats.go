@@ -9,15 +9,15 @@ import (
 type Stats struct {
 	Hits        uint64 // calls of Get that returned a value
 	Misses      uint64 // calls of Get that did not
-	Waits       uint64 // calls of Get, among those, that waited for a poll
+	Waits       uint64 // hits and misses that waited for a poll
 	Polls       uint64 // polls that have begun
 	FailedPolls uint64 // polls that have failed
 	Resets      uint64 // polls that emptied memory because anything may have changed
 	Restarts    uint64 // polls that emptied memory because the feed's identity had changed
-	Entries     int    // values kept, those that have ended included
+	Entries     int    // values in memory, expired ones included
 }
 
-// Stats returns the counters. Each is read by itself.
+// Stats returns the counters. They are not read at one moment.
 func (c *Cache[V]) Stats() Stats {
 	c.mu.Lock()
 	stats := Stats{Resets: c.resets, Restarts: c.restarts, Entries: c.memory.EstimatedSize()}
@@ -32,11 +32,11 @@ func (c *Cache[V]) Stats() Stats {
 // stripes is a power of two.
 const stripes = 16
 
-// counter counts without contention: processors that count at the same time mostly use
+// counter counts without contention: CPUs that count at the same time mostly use
 // different cache lines.
 type counter [stripes]struct {
 	n atomic.Uint64
-	_ [128 - 8]byte // two cache lines: processors fetch them in pairs
+	_ [128 - 8]byte // two cache lines, because CPUs fetch them in pairs
 }
 
 func (c *counter) add() {

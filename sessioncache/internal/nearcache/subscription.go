@@ -6,20 +6,20 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// topic is what those share who have subscribed to one id.
+// topic is what all subscribers of one id share.
 type topic struct {
 	changed     chan struct{}
 	subscribers int
 }
 
-// Subscribe returns a channel that is closed when a poll tells of a change of id, or
-// that anything may have changed, or when the feed stops working. It tells of changes
-// that commit after Subscribe has returned, so whoever wants to know a state and its
-// changes subscribes first and looks afterwards.
+// Subscribe returns a channel that is closed when a poll names id or empties memory, or
+// when the feed stops working. It covers changes that commit after Subscribe has
+// returned. To see a state and all later changes, subscribe first and look up the state
+// then.
 //
-// It is closed once. The feed is polled until then, or until stop is called, which may
-// be called more than once. While [Cache.Working] is false nothing is told; a change of
-// then is told when the feed works again.
+// The feed is polled until the channel is closed or stop is called. stop may be called
+// several times. While [Cache.Working] is false the channel stays open; it is closed
+// for such a change when the feed works again.
 func (c *Cache[V]) Subscribe(id sid.ID) (changed <-chan struct{}, stop func()) {
 	return c.poller.subscribe(id)
 }
@@ -51,7 +51,7 @@ func (p *poller) unsubscribe(id sid.ID, t *topic) {
 	}
 }
 
-// notify tells those who have subscribed to one of the ids. The caller holds mu.
+// notify closes the channels of the subscribers of ids. The caller holds mu.
 func (p *poller) notify(ids []sid.ID) {
 	for _, id := range ids {
 		if t := p.topics[id]; t != nil {
@@ -61,7 +61,7 @@ func (p *poller) notify(ids []sid.ID) {
 	}
 }
 
-// notifyAll tells all who have subscribed. The caller holds mu.
+// notifyAll closes the channels of all subscribers. The caller holds mu.
 func (p *poller) notifyAll() {
 	for _, t := range p.topics {
 		close(t.changed)
