@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// TestRun is a moment of the benchmark: everybody takes part and gets into the
-// report. It says nothing of how fast they are.
+// TestRun runs the benchmark for a moment: every target is measured and reported. It
+// says nothing about how fast they are.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	o := options{
-		callers: []int{1, 8}, rounds: 1, turn: 20 * time.Millisecond,
+		callers: []int{1, 8}, rounds: 1, sample: 20 * time.Millisecond,
 		sessions: 1000, payload: 570, pool: 4, out: t.TempDir(), name: "latest",
 	}
 	if err := run(o); err != nil {

@@ -1,14 +1,13 @@
-// Bench measures sessioncache side by side with what else there is to keep
-// sessions in, all in one run: the contenders take turns, so that whatever the
-// machine does besides falls on each of them.
+// Bench compares sessioncache with other session stores, all in one run. Samples of all
+// targets alternate, so that whatever else the machine does affects each of them.
 //
 //	make bench                        (from the module's root: everything, about ten minutes)
 //	go run . -callers 64 -rounds 3    (a part of it)
 //	go run . -help
 //
 // It starts PostgreSQL and Redis itself, prints a table, and writes latest.md,
-// latest.json and latest.svg to the folder that -out names. What a part or other settings
-// yield goes to files named after them: those three are of a whole run as it is.
+// latest.json and latest.svg to the folder that -out names. A part of it, or other settings,
+// writes files named after them: latest is always a whole run with the default settings.
 package main
 
 import (
@@ -29,7 +28,7 @@ import (
 type options struct {
 	callers  []int
 	rounds   int
-	turn     time.Duration
+	sample   time.Duration
 	sessions int
 	payload  int
 	pool     int
@@ -43,15 +42,15 @@ type options struct {
 func main() {
 	o := options{command: strings.Join(append([]string{"go run ."}, os.Args[1:]...), " ")}
 	callers := flag.String("callers", "1,16,64,256,1024", "how many callers at once, separated by commas")
-	flag.IntVar(&o.rounds, "rounds", 5, "how many turns each contender has; the table shows medians")
-	flag.DurationVar(&o.turn, "turn", time.Second, "how long a turn takes")
+	flag.IntVar(&o.rounds, "rounds", 5, "how many samples of each target; the table shows medians")
+	flag.DurationVar(&o.sample, "sample", time.Second, "how long a sample takes")
 	flag.IntVar(&o.sessions, "sessions", 100_000, "how many sessions are stored before")
 	flag.IntVar(&o.payload, "payload", 570, "how many bytes a user takes as JSON")
-	flag.IntVar(&o.pool, "pool", 4, "how many connections to PostgreSQL each contender may open")
+	flag.IntVar(&o.pool, "pool", 4, "how many connections to PostgreSQL each target may open")
 	flag.DurationVar(&o.delay, "delay", 0, "how much longer a round trip to the servers takes: 500us, say")
 	flag.StringVar(&o.only, "only", "", "measure only this operation: get, set or authenticate; or near, with hot sessions in memory, or pool, which compares sizes of the pool")
 	flag.StringVar(&o.out, "out", "results", "where to write the results")
-	proxyTo := flag.String("proxy", "", "be the delaying proxy to this address (bench starts itself so)")
+	proxyTo := flag.String("proxy", "", "run as the delaying proxy of this address (bench starts itself so)")
 	flag.Parse()
 	o.name = resultName(o.only, flag.CommandLine)
 	for _, n := range strings.Split(*callers, ",") {
@@ -76,7 +75,7 @@ func main() {
 }
 
 // resultName names the files of results after what is measured and the settings that
-// change what is measured; more turns only make it more precise.
+// change what is measured. More samples only make it more precise.
 func resultName(only string, flags *flag.FlagSet) string {
 	name := cmp.Or(only, "latest")
 	flags.Visit(func(f *flag.Flag) {
@@ -92,12 +91,12 @@ func run(o options) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	all, clean, err := enter(ctx, o)
+	all, clean, err := openTargets(ctx, o)
 	defer func() { err = errors.Join(err, clean.run()) }()
 	if err != nil {
 		return err
 	}
-	results, err := compete(ctx, o, all)
+	results, err := all.run(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -110,6 +109,6 @@ func run(o options) (err error) {
 	return errors.Join(
 		os.WriteFile(path+".md", []byte(report.markdown()), 0o644),
 		report.writeJSON(path+".json"),
-		report.writePicture(path+".svg"),
+		report.writeChart(path+".svg"),
 	)
 }

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// contender is one way to keep sessions.
-type contender struct {
+// target is one way to keep sessions.
+type target struct {
 	name string
 
 	// operations are what it can do, by name: "get" looks up one of the sessions
@@ -23,7 +23,10 @@ type contender struct {
 	// kind, plain or with a token.
 	operations map[string]operation
 
-	// statements counts those sent to the database so far, where that is of interest.
+	// fill, for an operation of the same name, is called before each sample. It may be nil.
+	fill map[string]func(context.Context) error
+
+	// statements counts those sent to the database so far. It may be nil.
 	statements func() uint64
 
 	server server
@@ -32,16 +35,16 @@ type contender struct {
 // operation does one thing once. i is a random number, for picking a session.
 type operation func(ctx context.Context, i int) error
 
-// floor is a contender of another kind: a program that measures itself.
-type floor struct {
+// reference is a program that measures itself, for comparison.
+type reference struct {
 	name      string
 	operation string
-	measure   func(ctx context.Context, turn time.Duration) (perSecond float64, err error)
+	run       func(ctx context.Context, length time.Duration) (perSecond float64, err error)
 	server    server
 }
 
-// turn is what one contender did in one turn.
-type turn struct {
+// sample is what one target did in one measurement.
+type sample struct {
 	PerSecond float64       `json:"per_second"`
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
@@ -52,52 +55,71 @@ type turn struct {
 	Statements float64 `json:"statements,omitempty"` // an operation
 }
 
-// result is all the turns of a contender at one operation and number of callers.
+// result is all the samples of a target at one operation and number of callers.
 type result struct {
-	Contender string `json:"contender"`
-	Operation string `json:"operation"`
-	Callers   int    `json:"callers"`
-	Turns     []turn `json:"turns"`
+	Target    string   `json:"target"`
+	Operation string   `json:"operation"`
+	Callers   int      `json:"callers"`
+	Samples   []sample `json:"samples"`
 }
 
-// compete has the contenders take turns: in every round each has one, in an order
-// that changes from round to round.
-func compete(ctx context.Context, o options, entered entrants) ([]result, error) {
-	var results []result
-	for _, operation := range []string{"get", "set", "authenticate", "get hot", "get zipf"} {
+// operations are all, in the order of the report.
+var operations = []string{"get", "set", "authenticate", "get hot", "get zipf"}
+
+// run measures each operation at each number of callers.
+func (all targets) run(ctx context.Context, o options) (results []result, err error) {
+	for _, operation := range operations {
 		if !o.measures(operation) {
 			continue
 		}
 		for _, callers := range o.callers {
-			var heat []result
-			var runs []func() (turn, error)
-			for _, c := range entered.contenders {
-				if do, ok := c.operations[operation]; ok {
-					heat = append(heat, result{Contender: c.name, Operation: operation, Callers: callers})
-					runs = append(runs, func() (turn, error) { return take(ctx, c, do, callers, o.turn) })
-				}
+			group, err := all.runGroup(ctx, o, operation, callers)
+			if err != nil {
+				return nil, err
 			}
-			for _, f := range entered.floors {
-				if f.operation == operation {
-					heat = append(heat, result{Contender: f.name, Operation: operation, Callers: callers})
-					runs = append(runs, func() (turn, error) { return f.take(ctx, o.turn) })
-				}
-			}
-			for round := range o.rounds {
-				fmt.Fprintf(os.Stderr, "\r%s, %d callers, round %d of %d        ", operation, callers, round+1, o.rounds)
-				for _, i := range rand.Perm(len(runs)) {
-					t, err := runs[i]()
-					if err != nil {
-						return nil, fmt.Errorf("%s: %s, %d callers: %w", heat[i].Contender, operation, callers, err)
-					}
-					heat[i].Turns = append(heat[i].Turns, t)
-				}
-			}
-			results = append(results, heat...)
+			results = append(results, group...)
 		}
 	}
 	fmt.Fprintln(os.Stderr)
 	return results, nil
+}
+
+// runGroup takes a sample of each target in every round, in an order that changes from
+// round to round.
+func (all targets) runGroup(ctx context.Context, o options, operation string, callers int) (group []result, err error) {
+	var measure []func() (sample, error)
+	add := func(name string, one func() (sample, error)) {
+		group = append(group, result{Target: name, Operation: operation, Callers: callers})
+		measure = append(measure, one)
+	}
+	for _, t := range all.stores {
+		if do, ok := t.operations[operation]; ok {
+			add(t.name, func() (sample, error) {
+				if fill := t.fill[operation]; fill != nil {
+					if err := fill(ctx); err != nil {
+						return sample{}, err
+					}
+				}
+				return t.measure(ctx, do, callers, o.sample)
+			})
+		}
+	}
+	for _, r := range all.references {
+		if r.operation == operation {
+			add(r.name, func() (sample, error) { return r.measure(ctx, o.sample) })
+		}
+	}
+	for round := range o.rounds {
+		fmt.Fprintf(os.Stderr, "\r%s, %d callers, round %d of %d        ", operation, callers, round+1, o.rounds)
+		for _, i := range rand.Perm(len(group)) {
+			s, err := measure[i]()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s, %d callers: %w", group[i].Target, operation, callers, err)
+			}
+			group[i].Samples = append(group[i].Samples, s)
+		}
+	}
+	return group, nil
 }
 
 // measures tells whether an operation is asked for.
@@ -113,29 +135,29 @@ func (o options) measures(operation string) bool {
 	return o.only == operation
 }
 
-// take measures a contender for one turn, after a short run-up that fills pools
-// and prepares statements.
-func take(ctx context.Context, c contender, do operation, callers int, length time.Duration) (turn, error) {
-	if _, _, err := drive(ctx, do, callers, length/10); err != nil {
-		return turn{}, err
+// measure takes one sample, after a short warm-up that fills pools and prepares
+// statements.
+func (t target) measure(ctx context.Context, do operation, callers int, length time.Duration) (sample, error) {
+	if _, _, err := runCallers(ctx, do, callers, length/10); err != nil {
+		return sample{}, err
 	}
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	client, server := clientCPU(), c.server.cpu()
-	statements := c.countStatements()
+	client, server := clientCPU(), t.server.cpu()
+	statements := t.countStatements()
 	start := time.Now()
-	n, latencies, err := drive(ctx, do, callers, length)
+	n, latencies, err := runCallers(ctx, do, callers, length)
 	if err != nil {
-		return turn{}, err
+		return sample{}, err
 	}
 	elapsed := time.Since(start)
-	client, server = clientCPU()-client, c.server.cpu()-server
-	statements = c.countStatements() - statements
+	client, server = clientCPU()-client, t.server.cpu()-server
+	statements = t.countStatements() - statements
 	runtime.ReadMemStats(&after)
 
 	slices.Sort(latencies)
-	return turn{
+	return sample{
 		PerSecond: float64(n) / elapsed.Seconds(),
 		P50:       latencies[len(latencies)/2],
 		P99:       latencies[len(latencies)*99/100],
@@ -147,24 +169,24 @@ func take(ctx context.Context, c contender, do operation, callers int, length ti
 	}, nil
 }
 
-func (c contender) countStatements() uint64 {
-	if c.statements == nil {
+func (t target) countStatements() uint64 {
+	if t.statements == nil {
 		return 0
 	}
-	return c.statements()
+	return t.statements()
 }
 
 func micros(d time.Duration) float64 {
 	return float64(d) / float64(time.Microsecond)
 }
 
-// timedCall is which calls are timed: one in so many. To time a call takes as long as
-// some calls do.
-const timedCall = 8
+// timedEvery says that one call in so many is timed. Timing a call takes as long as some
+// calls do.
+const timedEvery = 8
 
-// drive runs the callers. It returns how many calls they made, and how long those took
-// that were timed.
-func drive(ctx context.Context, do operation, callers int, length time.Duration) (calls int, latencies []time.Duration, err error) {
+// runCallers has so many callers call without a pause. It returns how many calls they
+// made, and the latencies of those that were timed.
+func runCallers(ctx context.Context, do operation, callers int, length time.Duration) (calls int, latencies []time.Duration, err error) {
 	each := make([][]time.Duration, callers)
 	counts, errs := make([]int, callers), make([]error, callers)
 	end := time.Now().Add(length)
@@ -174,10 +196,10 @@ func drive(ctx context.Context, do operation, callers int, length time.Duration)
 			ctx, cancel := context.WithCancel(ctx) // a request of its own
 			defer cancel()
 			random := rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))
-			// Room for what is to come: growing it would count as the contender's.
-			mine := make([]time.Duration, 0, 800_000/timedCall*int(length/time.Millisecond)/1000/callers+1000)
+			// Allocated before: growing it would count as the target's.
+			mine := make([]time.Duration, 0, 800_000/timedEvery*int(length/time.Millisecond)/1000/callers+1000)
 			for start := time.Now(); start.Before(end); start = time.Now() {
-				for call := range timedCall {
+				for call := range timedEvery {
 					if errs[caller] = do(ctx, int(random.Uint64()>>1)); errs[caller] != nil {
 						return
 					}
@@ -185,7 +207,7 @@ func drive(ctx context.Context, do operation, callers int, length time.Duration)
 						mine = append(mine, time.Since(start))
 					}
 				}
-				counts[caller] += timedCall
+				counts[caller] += timedEvery
 			}
 			each[caller] = mine
 		})
@@ -200,16 +222,16 @@ func drive(ctx context.Context, do operation, callers int, length time.Duration)
 	return calls, slices.Concat(each...), nil
 }
 
-// take measures a floor for one turn. Its own client's CPU is not ours to count.
-func (f floor) take(ctx context.Context, length time.Duration) (turn, error) {
-	before := f.server.cpu()
+// measure takes one sample. The CPU time of the reference's own client is not counted.
+func (r reference) measure(ctx context.Context, length time.Duration) (sample, error) {
+	before := r.server.cpu()
 	start := time.Now()
-	perSecond, err := f.measure(ctx, length)
+	perSecond, err := r.run(ctx, length)
 	if err != nil {
-		return turn{}, err
+		return sample{}, err
 	}
 	operations := perSecond * time.Since(start).Seconds()
-	return turn{PerSecond: perSecond, ServerCPU: micros(f.server.cpu()-before) / operations}, nil
+	return sample{PerSecond: perSecond, ServerCPU: micros(r.server.cpu()-before) / operations}, nil
 }
 
 // clientCPU is the CPU time of this process so far.

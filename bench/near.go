@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -36,22 +37,24 @@ func (z *zipf) next() int {
 	return int(source.Uint64())
 }
 
-// near looks sessions up from memory, where a logout on any server counts as soon as
+// near looks sessions up in a near cache, where a logout on any server counts as soon as
 // it has returned.
-func (pg *postgres) near(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) near(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	all := sessioncache.New[json.RawMessage](pool, sessioncache.WithNearCache(2*hotSessions))
 	tenth := sessioncache.New[json.RawMessage](pool, sessioncache.WithNearCache(hotSessions))
-	return contender{
+	operations := pg.hotAndZipf(all, tenth)
+	return target{
 		name:       "sessioncache, near cache",
-		operations: pg.hotAndZipf(all, tenth),
+		operations: operations,
+		fill:       map[string]func(context.Context) error{"get hot": pg.stored.fillHot(operations["get hot"])},
 		statements: func() uint64 { return statements(all.Metrics()) + statements(tenth.Metrics()) },
 	}, nil
 }
 
-// unaided is what near is compared with.
-func (pg *postgres) unaided(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+// withoutNearCache is what near is compared with.
+func (pg *postgres) withoutNearCache(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	cache := sessioncache.New[json.RawMessage](pool)
-	return contender{
+	return target{
 		name:       "sessioncache, raw JSON",
 		operations: pg.hotAndZipf(cache, cache),
 		statements: func() uint64 { return statements(cache.Metrics()) },
@@ -63,11 +66,11 @@ func (pg *postgres) hotAndZipf(hot, zipfian *sessioncache.Cache[json.RawMessage]
 	return map[string]operation{
 		"get hot": func(ctx context.Context, i int) error {
 			_, ok, err := hot.Get(ctx, pg.stored.hot(i))
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 		"get zipf": func(ctx context.Context, _ int) error {
 			_, ok, err := zipfian.Get(ctx, pg.stored.keys[distribution.next()])
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 	}
 }
@@ -82,18 +85,39 @@ func (s sessionSet) hot(i int) string {
 	return s.keys[i%min(hotSessions, len(s.keys))]
 }
 
+// fillHot looks each of the hot sessions up once.
+func (s sessionSet) fillHot(get operation) func(context.Context) error {
+	return func(ctx context.Context) error {
+		const callers = 64
+		errs := make([]error, callers)
+		var all sync.WaitGroup
+		for caller := range callers {
+			all.Go(func() {
+				for i := caller; i < hotSessions && errs[caller] == nil; i += callers {
+					errs[caller] = get(ctx, i)
+				}
+			})
+		}
+		all.Wait()
+		return errors.Join(errs...)
+	}
+}
+
 // clientSideCaching is Redis with the client's own cache: the server pushes what has
 // changed, and a lookup may show a session that was deleted while the push travels.
-func (r redisServer) clientSideCaching(stored sessionSet, clean *cleanups) (contender, error) {
+func (r redisServer) clientSideCaching(stored sessionSet, clean *cleanups) (target, error) {
 	client, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.address}})
 	if err != nil {
-		return contender{}, err
+		return target{}, err
 	}
 	clean.add(func() error { client.Close(); return nil })
-	return contender{name: "Redis, rueidis with client-side caching", server: r.server, operations: map[string]operation{
-		"get hot": func(ctx context.Context, i int) error {
-			_, err := client.DoCache(ctx, client.B().Get().Key(stored.hot(i)).Cache(), time.Minute).AsBytes()
-			return err
-		},
-	}}, nil
+	get := func(ctx context.Context, i int) error {
+		_, err := client.DoCache(ctx, client.B().Get().Key(stored.hot(i)).Cache(), time.Minute).AsBytes()
+		return err
+	}
+	return target{
+		name: "Redis, rueidis with client-side caching", server: r.server,
+		operations: map[string]operation{"get hot": get},
+		fill:       map[string]func(context.Context) error{"get hot": stored.fillHot(get)},
+	}, nil
 }

@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// floors are what PostgreSQL itself can do, by its own benchmark in C: no
-// contender on it can be faster than the second.
-func (pg *postgres) floors() []floor {
+// references are what PostgreSQL can do, by its own benchmark in C. No target on
+// PostgreSQL can be faster than the second.
+func (pg *postgres) references() []reference {
 	path, err := exec.LookPath("pgbench")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench: there is no pgbench: its columns are left out")
+		fmt.Fprintln(os.Stderr, "bench: there is no pgbench: its rows are left out")
 		return nil
 	}
 	const columns = "FROM session_cache WHERE now() BETWEEN session_startutc AND session_endutc AND sessionid = "
-	return []floor{
+	return []reference{
 		{
 			name: "pgbench, one key a query", operation: "get", server: pg.server,
-			measure: pg.pgbench(path, 1, fmt.Sprintf("\\set n random(0, %d)\nSELECT userdict %s md5(:n::text)::uuid;\n",
+			run: pg.pgbench(path, 1, fmt.Sprintf("\\set n random(0, %d)\nSELECT userdict %s md5(:n::text)::uuid;\n",
 				len(pg.stored.ids)-1, columns)),
 		},
 		{
 			name: "pgbench, 64 keys a query", operation: "get", server: pg.server,
-			measure: pg.pgbench(path, 64, "\\set n random(0, 999)\nSELECT sessionid, userdict "+columns+
+			run: pg.pgbench(path, 64, "\\set n random(0, 999)\nSELECT sessionid, userdict "+columns+
 				"ANY ((SELECT sessionids FROM batches WHERE batches.n = :n)::uuid[]);\n"),
 		},
 	}
@@ -37,7 +37,7 @@ func (pg *postgres) floors() []floor {
 var tps = regexp.MustCompile(`tps = ([0-9.]+)`)
 
 // pgbench measures a script that looks up so many keys at a time, on as many
-// connections as the contenders have.
+// connections as the targets have.
 func (pg *postgres) pgbench(path string, keys float64, script string) func(context.Context, time.Duration) (float64, error) {
 	return func(ctx context.Context, length time.Duration) (float64, error) {
 		file := filepath.Join(os.TempDir(), fmt.Sprintf("sessiondb-bench-%d.sql", os.Getpid()))

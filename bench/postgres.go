@@ -33,7 +33,7 @@ const lifetime = sessioncache.DefaultLifetime
 type postgres struct {
 	server
 	url    string
-	pool   int // connections of each contender
+	pool   int // connections of each target
 	stored sessionSet
 
 	// bothKinds is a second database. Half of its sessions are plain, half have these
@@ -42,81 +42,89 @@ type postgres struct {
 	tokens    []sid.Token
 }
 
-// enterPostgreSQL starts a server, stores the sessions in the tables of each
-// contender, and returns those.
-func enterPostgreSQL(ctx context.Context, o options, stored sessionSet) (all entrants, clean cleanups, err error) {
-	host, err := sessiontest.Start(ctx,
-		"listen_addresses = '127.0.0.1'",      // as far away as every other server
-		"fsync = on", "full_page_writes = on", // keeps what it acknowledges
-		"max_connections = 200",
-	)
+// openPostgreSQL starts a server, stores the sessions in the tables of each
+// target, and returns those.
+func openPostgreSQL(ctx context.Context, o options, stored sessionSet) (all targets, clean cleanups, err error) {
+	pg, clean, err := startPostgreSQL(ctx, o, stored)
 	if err != nil {
 		return all, clean, err
 	}
-	clean.add(host.Close)
-	database, err := host.NewDatabase(ctx)
-	if err != nil {
-		return all, clean, err
-	}
-	address, err := tcpAddress(database.URL)
-	if err != nil {
-		return all, clean, err
-	}
-	pg := postgres{url: withHost(database.URL, address), pool: o.pool, stored: stored}
-	if err := pg.fill(ctx); err != nil {
-		return all, clean, err
-	}
-	database, err = host.NewDatabase(ctx)
-	if err != nil {
-		return all, clean, err
-	}
-	pg.bothKinds = withHost(database.URL, address)
-	pg.tokens = newTokens(o.sessions / 2)
-	if err := pg.fillBothKinds(ctx); err != nil {
-		return all, clean, err
-	}
-	if o.delay > 0 {
-		at, stop, err := startProxy(ctx, address, o.delay)
-		if err != nil {
-			return all, clean, err
-		}
-		clean.add(stop)
-		pg.url, pg.bothKinds = withHost(pg.url, at), withHost(pg.bothKinds, at)
-	}
-
-	entrances := []entrance{
+	openers := []opener{
 		{pg.url, pg.pool, pg.sessioncacheRaw}, {pg.url, pg.pool, pg.sessioncacheUser}, {pg.url, pg.pool, pg.sessioncacheCodec},
 		{pg.url, pg.pool, pg.generated}, {pg.url, pg.pool, pg.scs}, {pg.url, pg.pool, pg.gorilla},
 		{pg.bothKinds, pg.pool, pg.plain}, {pg.bothKinds, pg.pool, pg.authenticate}, {pg.bothKinds, pg.pool, pg.parseAndAuthenticate},
-		{pg.url, pg.pool, pg.near}, {pg.url, pg.pool, pg.unaided},
+		{pg.url, pg.pool, pg.near}, {pg.url, pg.pool, pg.withoutNearCache},
 	}
 	if o.only == "pool" {
-		entrances = pg.enterPools()
+		openers = pg.poolOpeners()
+	} else {
+		all.references = pg.references()
 	}
-	for _, one := range entrances {
+	for _, one := range openers {
 		pool, err := newPool(ctx, one.url, one.connections)
 		if err != nil {
 			return all, clean, err
 		}
 		clean.add(func() error { pool.Close(); return nil })
-		c, err := one.enter(ctx, pool)
+		t, err := one.open(ctx, pool)
 		if err != nil {
 			return all, clean, err
 		}
-		c.server = pg.server
-		all.contenders = append(all.contenders, c)
-	}
-	if o.only != "pool" {
-		all.floors = pg.floors()
+		t.server = pg.server
+		all.stores = append(all.stores, t)
 	}
 	return all, clean, nil
 }
 
-// entrance makes a contender that has a pool of its own.
-type entrance struct {
+// startPostgreSQL starts a server and fills its two databases, behind the delaying proxy
+// if a delay is asked for.
+func startPostgreSQL(ctx context.Context, o options, stored sessionSet) (pg *postgres, clean cleanups, err error) {
+	host, err := sessiontest.Start(ctx,
+		"listen_addresses = '127.0.0.1'",      // TCP, as every other server
+		"fsync = on", "full_page_writes = on", // keeps what it acknowledges
+		"max_connections = 200",
+	)
+	if err != nil {
+		return nil, clean, err
+	}
+	clean.add(host.Close)
+	database, err := host.NewDatabase(ctx)
+	if err != nil {
+		return nil, clean, err
+	}
+	address, err := tcpAddress(database.URL)
+	if err != nil {
+		return nil, clean, err
+	}
+	pg = &postgres{url: withHost(database.URL, address), pool: o.pool, stored: stored}
+	if err := pg.fill(ctx); err != nil {
+		return nil, clean, err
+	}
+	database, err = host.NewDatabase(ctx)
+	if err != nil {
+		return nil, clean, err
+	}
+	pg.bothKinds = withHost(database.URL, address)
+	pg.tokens = newTokens(o.sessions / 2)
+	if err := pg.fillBothKinds(ctx); err != nil {
+		return nil, clean, err
+	}
+	if o.delay > 0 {
+		at, stop, err := startProxy(ctx, address, o.delay)
+		if err != nil {
+			return nil, clean, err
+		}
+		clean.add(stop)
+		pg.url, pg.bothKinds = withHost(pg.url, at), withHost(pg.bothKinds, at)
+	}
+	return pg, clean, nil
+}
+
+// opener makes a target that has a pool of its own.
+type opener struct {
 	url         string
 	connections int
-	enter       func(context.Context, *pgxpool.Pool) (contender, error)
+	open        func(context.Context, *pgxpool.Pool) (target, error)
 }
 
 func newPool(ctx context.Context, url string, connections int) (*pgxpool.Pool, error) {
@@ -164,12 +172,16 @@ func (pg *postgres) fill(ctx context.Context) error {
 	return nil
 }
 
-func (pg *postgres) sessioncacheRaw(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) sessioncacheRaw(_ context.Context, pool *pgxpool.Pool) (target, error) {
+	return pg.sessioncacheNamed("sessioncache, raw JSON", pool)
+}
+
+func (pg *postgres) sessioncacheNamed(name string, pool *pgxpool.Pool) (target, error) {
 	cache := sessioncache.New[json.RawMessage](pool)
-	return contender{name: "sessioncache, raw JSON", operations: map[string]operation{
+	return target{name: name, operations: map[string]operation{
 		"get": func(ctx context.Context, i int) error {
 			_, ok, err := cache.Get(ctx, pg.stored.at(i))
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 		"set": func(ctx context.Context, i int) error {
 			return cache.Set(ctx, sid.New().String(), pg.stored.newUser(i))
@@ -177,27 +189,27 @@ func (pg *postgres) sessioncacheRaw(_ context.Context, pool *pgxpool.Pool) (cont
 	}}, nil
 }
 
-func (pg *postgres) sessioncacheUser(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) sessioncacheUser(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	return pg.sessioncacheDecoding("sessioncache, User", pool)
 }
 
 // sessioncacheCodec shows what another codec than encoding/json buys.
-func (pg *postgres) sessioncacheCodec(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) sessioncacheCodec(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	return pg.sessioncacheDecoding("sessioncache, User by goccy/go-json", pool, sessioncache.WithCodec(gojson.Marshal, gojson.Unmarshal))
 }
 
-func (pg *postgres) sessioncacheDecoding(name string, pool *pgxpool.Pool, options ...sessioncache.Option) (contender, error) {
+func (pg *postgres) sessioncacheDecoding(name string, pool *pgxpool.Pool, options ...sessioncache.Option) (target, error) {
 	cache := sessioncache.New[sessioncache.User](pool, options...)
 	users := make([]sessioncache.User, len(pg.stored.users))
 	for i, user := range pg.stored.users {
 		if err := json.Unmarshal(user, &users[i]); err != nil {
-			return contender{}, err
+			return target{}, err
 		}
 	}
-	return contender{name: name, operations: map[string]operation{
+	return target{name: name, operations: map[string]operation{
 		"get": func(ctx context.Context, i int) error {
 			_, ok, err := cache.Get(ctx, pg.stored.at(i))
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 		"set": func(ctx context.Context, i int) error {
 			return cache.Set(ctx, sid.New().String(), users[i%len(users)])
@@ -205,9 +217,9 @@ func (pg *postgres) sessioncacheDecoding(name string, pool *pgxpool.Pool, option
 	}}, nil
 }
 
-func (pg *postgres) generated(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) generated(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	queries := db.New(pool)
-	return contender{name: "db (generated), alone", operations: map[string]operation{
+	return target{name: "db (generated), alone", operations: map[string]operation{
 		"get": func(ctx context.Context, i int) error {
 			_, err := queries.GetSession(ctx, db.GetSessionParams{SessionID: pg.stored.ids[i%len(pg.stored.ids)]})
 			return err
@@ -222,16 +234,16 @@ func (pg *postgres) generated(_ context.Context, pool *pgxpool.Pool) (contender,
 	}}, nil
 }
 
-func (pg *postgres) scs(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) scs(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	store := pgxstore.NewWithCleanupInterval(pool, 0)
-	return contender{name: "scs pgxstore", operations: map[string]operation{
+	return target{name: "scs pgxstore", operations: map[string]operation{
 		"get": func(_ context.Context, i int) error {
 			_, ok, err := store.Find(pg.stored.at(i))
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 		"get hot": func(_ context.Context, i int) error {
 			_, ok, err := store.Find(pg.stored.hot(i))
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 		"set": func(_ context.Context, i int) error {
 			return store.Commit(sid.New().String(), pg.stored.newUser(i), time.Now().Add(lifetime))
@@ -239,14 +251,14 @@ func (pg *postgres) scs(_ context.Context, pool *pgxpool.Pool) (contender, error
 	}}, nil
 }
 
-// gorilla's store takes requests and answers them: what it does besides, signing
-// and checking cookies, is part of how it works.
-func (pg *postgres) gorilla(ctx context.Context, pool *pgxpool.Pool) (contender, error) {
+// gorilla is measured with what its store does to cookies, signing and checking them: it
+// has no calls below that.
+func (pg *postgres) gorilla(ctx context.Context, pool *pgxpool.Pool) (target, error) {
 	const cookie = "session"
 	key := securecookie.GenerateRandomKey(32)
 	store, err := pgstore.NewPGStoreFromPool(stdlib.OpenDBFromPool(pool), key)
 	if err != nil {
-		return contender{}, err
+		return target{}, err
 	}
 	store.MaxLength(len(pg.stored.user) * 4)
 	save := func(ctx context.Context) error {
@@ -260,46 +272,46 @@ func (pg *postgres) gorilla(ctx context.Context, pool *pgxpool.Pool) (contender,
 
 	// One is saved as the store does it, the others are copies under other keys.
 	if err := save(ctx); err != nil {
-		return contender{}, err
+		return target{}, err
 	}
 	_, err = pool.Exec(ctx, `
 		INSERT INTO http_sessions (key, data, created_on, modified_on, expires_on)
 		SELECT md5(n::text)::bytea, data, created_on, modified_on, expires_on
 		FROM http_sessions, generate_series(0, $1 - 1) AS n`, len(pg.stored.ids))
 	if err != nil {
-		return contender{}, err
+		return target{}, err
 	}
 	requests := make([]*http.Request, len(pg.stored.ids))
 	for i, id := range pg.stored.ids {
 		value, err := securecookie.EncodeMulti(cookie, fmt.Sprintf("%x", id[:]), store.Codecs...)
 		if err != nil {
-			return contender{}, err
+			return target{}, err
 		}
 		requests[i] = httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
 		requests[i].AddCookie(&http.Cookie{Name: cookie, Value: value})
 	}
 	if _, err := pool.Exec(ctx, "VACUUM ANALYZE http_sessions"); err != nil {
-		return contender{}, err
+		return target{}, err
 	}
-	return contender{name: "gorilla pgstore", operations: map[string]operation{
+	return target{name: "gorilla pgstore", operations: map[string]operation{
 		"get": func(_ context.Context, i int) error {
 			session, err := store.New(requests[i%len(requests)], cookie)
-			return lost(err != nil || !session.IsNew, err)
+			return requireFound(err != nil || !session.IsNew, err)
 		},
 		"set": func(ctx context.Context, _ int) error { return save(ctx) },
 	}}, nil
 }
 
-// lost turns "not found" into an error: every session that is asked for has been
+// requireFound makes an error of "not found": every session that is looked up has been
 // stored.
-func lost(ok bool, err error) error {
+func requireFound(ok bool, err error) error {
 	if err == nil && !ok {
-		return errLost
+		return errNotFound
 	}
 	return err
 }
 
-var errLost = errors.New("a session that was stored is not there")
+var errNotFound = errors.New("a session that was stored is not there")
 
 // tcpAddress is where the server of a connection string listens.
 func tcpAddress(connString string) (string, error) {

@@ -16,13 +16,13 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// enterRedis starts two servers, one that keeps all in memory and one that syncs
+// openRedis starts two servers, one that keeps all in memory and one that syncs
 // every write to disk before it answers, as PostgreSQL does.
-func enterRedis(ctx context.Context, o options, stored sessionSet) (all entrants, clean cleanups, err error) {
+func openRedis(ctx context.Context, o options, stored sessionSet) (all targets, clean cleanups, err error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench: there is no redis-server (apt-get install redis-server): its columns are left out")
-		return all, clean, nil //nolint:nilerr // the other contenders go on without it
+		fmt.Fprintln(os.Stderr, "bench: there is no redis-server (apt-get install redis-server): its rows are left out")
+		return all, clean, nil //nolint:nilerr // the other targets are measured without it
 	}
 	folder, err := os.MkdirTemp("", "sessiondb-bench-")
 	if err != nil {
@@ -39,23 +39,29 @@ func enterRedis(ctx context.Context, o options, stored sessionSet) (all entrants
 		return all, clean, err
 	}
 
-	pipelining, err := memory.rueidis(&clean)
+	all.stores, err = redisTargets(ctx, memory, synced, stored, &clean)
+	return all, clean, err
+}
+
+// redisTargets connects the clients, and stores the sessions in memory.
+func redisTargets(ctx context.Context, memory, synced redisServer, stored sessionSet, clean *cleanups) ([]target, error) {
+	pipelining, err := memory.rueidis(clean)
 	if err != nil {
-		return all, clean, err
+		return nil, err
 	}
 	if err := fillRedis(ctx, pipelining, stored); err != nil {
-		return all, clean, err
+		return nil, err
 	}
-	pipeliningSynced, err := synced.rueidis(&clean)
+	pipeliningSynced, err := synced.rueidis(clean)
 	if err != nil {
-		return all, clean, err
+		return nil, err
 	}
 	pooled := redis.NewClient(&redis.Options{Addr: memory.address})
 	clean.add(pooled.Close)
 
-	cached, err := memory.clientSideCaching(stored, &clean)
+	cached, err := memory.clientSideCaching(stored, clean)
 	if err != nil {
-		return all, clean, err
+		return nil, err
 	}
 
 	set := func(client rueidis.Client) operation {
@@ -64,7 +70,7 @@ func enterRedis(ctx context.Context, o options, stored sessionSet) (all entrants
 			return client.Do(ctx, client.B().Set().Key(sid.New().String()).Value(user).Nx().Ex(lifetime).Build()).Error()
 		}
 	}
-	all.contenders = []contender{
+	return []target{
 		{name: "Redis, rueidis", server: memory.server, operations: map[string]operation{
 			"get": func(ctx context.Context, i int) error {
 				_, err := pipelining.Do(ctx, pipelining.B().Get().Key(stored.at(i)).Build()).AsBytes()
@@ -89,8 +95,7 @@ func enterRedis(ctx context.Context, o options, stored sessionSet) (all entrants
 		{name: "Redis, fsync always", server: synced.server, operations: map[string]operation{
 			"set": set(pipeliningSynced),
 		}},
-	}
-	return all, clean, nil
+	}, nil
 }
 
 // redisServer is a server and where to reach it.

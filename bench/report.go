@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// report is what a run has shown.
+// report is the result of a run.
 type report struct {
 	Command  string        `json:"command"`
 	Version  string        `json:"go"`
@@ -22,7 +22,7 @@ type report struct {
 	Pool     int           `json:"pool"`
 	Delay    time.Duration `json:"delay_ns"`
 	Rounds   int           `json:"rounds"`
-	Turn     time.Duration `json:"turn_ns"`
+	Sample   time.Duration `json:"sample_ns"`
 	Results  []result      `json:"results"`
 }
 
@@ -30,7 +30,7 @@ func newReport(o options, results []result) report {
 	return report{
 		Command: o.command, Version: runtime.Version(), CPUs: runtime.NumCPU(),
 		Sessions: o.sessions, Payload: len(newUser(o.payload, 0)), Pool: o.pool, Delay: o.delay,
-		Rounds: o.rounds, Turn: o.turn, Results: results,
+		Rounds: o.rounds, Sample: o.sample, Results: results,
 	}
 }
 
@@ -42,11 +42,11 @@ func (r report) writeJSON(path string) error {
 	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
 
-// median picks the middle of a figure's values over the turns.
-func (r result) median(figure func(turn) float64) float64 {
-	values := make([]float64, len(r.Turns))
-	for i, t := range r.Turns {
-		values[i] = figure(t)
+// median picks the middle of a figure's values over the samples.
+func (r result) median(figure func(sample) float64) float64 {
+	values := make([]float64, len(r.Samples))
+	for i, s := range r.Samples {
+		values[i] = figure(s)
 	}
 	slices.Sort(values)
 	middle := len(values) / 2
@@ -56,23 +56,23 @@ func (r result) median(figure func(turn) float64) float64 {
 	return values[middle]
 }
 
-func perSecond(t turn) float64 { return t.PerSecond }
+func perSecond(s sample) float64 { return s.PerSecond }
 
-// baselines are the contenders that the ratios are to, by operation.
+// baselines are the targets that the ratios are to, by operation.
 var baselines = map[string]string{"get": "scs pgxstore", "set": "scs pgxstore", "authenticate": plainGet, "get hot": "scs pgxstore", "get zipf": "sessioncache, raw JSON"}
 
-// heats groups the results by operation and number of callers, as they ran.
-func (r report) heats() [][]result {
-	var heats [][]result
+// groups groups the results by operation and number of callers, as they ran.
+func (r report) groups() [][]result {
+	var all [][]result
 	for _, one := range r.Results {
-		last := len(heats) - 1
-		if last < 0 || heats[last][0].Operation != one.Operation || heats[last][0].Callers != one.Callers {
-			heats = append(heats, nil)
+		last := len(all) - 1
+		if last < 0 || all[last][0].Operation != one.Operation || all[last][0].Callers != one.Callers {
+			all = append(all, nil)
 			last++
 		}
-		heats[last] = append(heats[last], one)
+		all[last] = append(all[last], one)
 	}
-	return heats
+	return all
 }
 
 // baselines names what the ratios of this run are to.
@@ -89,43 +89,46 @@ func (r report) baselines() string {
 func (r report) markdown() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# Benchmark\n\n    %s\n\n", r.Command)
-	fmt.Fprintf(&b, "%d sessions of %d bytes, %d connections to PostgreSQL for each contender, %d CPUs for clients and servers together, %s.\n",
+	fmt.Fprintf(&b, "%d sessions of %d bytes, %d connections to PostgreSQL for each target, %d CPUs for clients and servers together, %s.\n",
 		r.Sessions, r.Payload, r.Pool, r.CPUs, r.Version)
 	if r.Delay > 0 {
 		fmt.Fprintf(&b, "A round trip to a server takes %s longer than it does on this machine.\n", r.Delay)
 	}
-	fmt.Fprintf(&b, "Medians of %d turns of %s each; in every round each contender has one turn. ", r.Rounds, r.Turn)
+	fmt.Fprintf(&b, "Medians of %d samples of %s each; each round takes one sample of each target. ", r.Rounds, r.Sample)
 	fmt.Fprintf(&b, "The ratio is to %s in the same run: figures a second differ from machine to machine, ratios much less.\n", r.baselines())
 
-	for _, heat := range r.heats() {
-		fmt.Fprintf(&b, "\n## %s, %d callers\n\n", strings.ToUpper(heat[0].Operation[:1])+heat[0].Operation[1:], heat[0].Callers)
+	for _, group := range r.groups() {
+		fmt.Fprintf(&b, "\n## %s, %d callers\n\n", strings.ToUpper(group[0].Operation[:1])+group[0].Operation[1:], group[0].Callers)
 		fmt.Fprintf(&b, "| | a second | ratio | p50 µs | p99 µs | allocations | client CPU µs | server CPU µs | statements, %% |\n")
 		fmt.Fprintf(&b, "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 		var base float64
-		for _, one := range heat {
-			if one.Contender == baselines[one.Operation] {
+		for _, one := range group {
+			if one.Target == baselines[one.Operation] {
 				base = one.median(perSecond)
 			}
 		}
-		slices.SortStableFunc(heat, func(a, b result) int { return cmp.Compare(b.median(perSecond), a.median(perSecond)) })
-		for _, one := range heat {
-			server := one.median(func(t turn) float64 { return t.ServerCPU })
-			fmt.Fprintf(&b, "| %s | %.0f | %.2f |", one.Contender, one.median(perSecond), one.median(perSecond)/base)
-			if p50 := one.median(func(t turn) float64 { return micros(t.P50) }); p50 > 0 {
-				fmt.Fprintf(&b, " %.0f | %.0f | %.1f | %.1f |", p50,
-					one.median(func(t turn) float64 { return micros(t.P99) }),
-					one.median(func(t turn) float64 { return t.Allocs }),
-					one.median(func(t turn) float64 { return t.ClientCPU }))
-			} else {
-				fmt.Fprintf(&b, " | | | |")
-			}
-			fmt.Fprintf(&b, " %.1f |", server)
-			if statements := one.median(func(t turn) float64 { return t.Statements }); statements > 0 {
-				fmt.Fprintf(&b, " %.2f |\n", 100*statements)
-			} else {
-				fmt.Fprintf(&b, " |\n")
-			}
+		slices.SortStableFunc(group, func(a, b result) int { return cmp.Compare(b.median(perSecond), a.median(perSecond)) })
+		for _, one := range group {
+			b.WriteString(one.row(base))
 		}
 	}
 	return b.String()
+}
+
+// row is a line of the table. The ratio is to the rate of the baseline. What a reference
+// does not tell is left out.
+func (r result) row(baseline float64) string {
+	latency, statements := " | | | |", " |"
+	if p50 := r.median(func(s sample) float64 { return micros(s.P50) }); p50 > 0 {
+		latency = fmt.Sprintf(" %.0f | %.0f | %.1f | %.1f |", p50,
+			r.median(func(s sample) float64 { return micros(s.P99) }),
+			r.median(func(s sample) float64 { return s.Allocs }),
+			r.median(func(s sample) float64 { return s.ClientCPU }))
+	}
+	if n := r.median(func(s sample) float64 { return s.Statements }); n > 0 {
+		statements = fmt.Sprintf(" %.2f |", 100*n)
+	}
+	rate := r.median(perSecond)
+	return fmt.Sprintf("| %s | %.0f | %.2f |%s %.1f |%s\n", r.Target, rate, rate/baseline, latency,
+		r.median(func(s sample) float64 { return s.ServerCPU }), statements)
 }

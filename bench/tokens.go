@@ -10,7 +10,7 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// plainGet is the contender that Authenticate is compared with.
+// plainGet is the target that Authenticate is compared with.
 const plainGet = "Get, raw JSON"
 
 func newTokens(n int) []sid.Token {
@@ -21,8 +21,8 @@ func newTokens(n int) []sid.Token {
 	return tokens
 }
 
-// fillBothKinds stores a plain session and one with a token in turn, all with the same
-// user: neither kind has pages of its own.
+// fillBothKinds stores plain sessions and sessions with tokens alternately, all with the
+// same user: neither kind has pages of its own.
 func (pg *postgres) fillBothKinds(ctx context.Context) error {
 	pool, err := newPool(ctx, pg.bothKinds, 1)
 	if err != nil {
@@ -48,43 +48,43 @@ func (pg *postgres) fillBothKinds(ctx context.Context) error {
 	return err
 }
 
-func (pg *postgres) plain(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) plain(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	cache := sessioncache.New[json.RawMessage](pool)
 	keys := pg.stored.keys[:len(pg.tokens)]
-	return contender{name: plainGet, operations: map[string]operation{
+	return target{name: plainGet, operations: map[string]operation{
 		"authenticate": func(ctx context.Context, i int) error {
 			_, ok, err := cache.Get(ctx, keys[i%len(keys)])
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 	}}, nil
 }
 
-func (pg *postgres) authenticate(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) authenticate(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	cache := sessioncache.New[json.RawMessage](pool)
-	return contender{name: "Authenticate, raw JSON", operations: map[string]operation{
+	return target{name: "Authenticate, raw JSON", operations: map[string]operation{
 		"authenticate": func(ctx context.Context, i int) error {
 			_, ok, err := cache.Authenticate(ctx, pg.tokens[i%len(pg.tokens)])
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 	}}, nil
 }
 
 // parseAndAuthenticate reads each token from its text, as it arrives in a request. Get
 // does that with its id by itself.
-func (pg *postgres) parseAndAuthenticate(_ context.Context, pool *pgxpool.Pool) (contender, error) {
+func (pg *postgres) parseAndAuthenticate(_ context.Context, pool *pgxpool.Pool) (target, error) {
 	cache := sessioncache.New[json.RawMessage](pool)
 	texts := make([]string, len(pg.tokens))
 	for i, token := range pg.tokens {
 		texts[i] = token.Reveal()
 	}
-	return contender{name: "ParseToken and Authenticate, raw JSON", operations: map[string]operation{
+	return target{name: "ParseToken and Authenticate, raw JSON", operations: map[string]operation{
 		"authenticate": func(ctx context.Context, i int) error {
 			token, err := sid.ParseToken(texts[i%len(texts)])
 			if err != nil {
 				return err
 			}
 			_, ok, err := cache.Authenticate(ctx, token)
-			return lost(ok, err)
+			return requireFound(ok, err)
 		},
 	}}, nil
 }

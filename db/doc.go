@@ -6,7 +6,7 @@
 // the table for a report. It must keep to the rules that the comments of the queries
 // state, and call sessioncache's AwaitNearCaches after each change.
 //
-// The table, its columns and the names of the queries follow the module's version, as
-// docs/upgrading.md says. The parameter and row structs may gain fields in any version.
-// Every file here except this one is generated: change queries/ and run make generate.
+// Version 1 will promise nothing about this package: it follows the SQL, which may change
+// in any version (docs/upgrading.md). Every file except this one is generated: change
+// queries/ and run make generate.
 package db

@@ -25,8 +25,8 @@ import (
 // hour is how long sessions live in the day.
 const hour = 12 * time.Second
 
-// day has sessions born at a steady rate; they expire, and a janitor removes them.
-// The table grows until as many die as are born; then it should not grow any more.
+// day has sessions created at a steady rate; they expire, and a janitor removes them.
+// The table grows until as many expire as are created. Then it should not grow any more.
 func day(ctx context.Context, server *sessiontest.Server, o options, page *strings.Builder) error {
 	pool, err := newPool(ctx, server)
 	if err != nil {
@@ -34,22 +34,61 @@ func day(ctx context.Context, server *sessiontest.Server, o options, page *strin
 	}
 	defer pool.Close()
 	cache := sessioncache.New[json.RawMessage](pool, sessioncache.WithLifetime(hour))
-	ctx, cancel := context.WithTimeout(ctx, o.day)
+	limited, cancel := context.WithTimeout(ctx, o.day)
 	defer cancel()
 	var all sync.WaitGroup
-	all.Go(func() { cache.RunJanitor(ctx, hour/12) }) // "every five minutes"
+	all.Go(func() { cache.RunJanitor(limited, hour/12) }) // "every five minutes"
+	logins := startLogins(limited, &all, cache, o.rate)
 
-	var born, failed atomic.Int64
-	const logins = 64
-	for range logins {
+	var table, indexes, live plotter.XYs
+	start := time.Now()
+	for wait(limited, hour/12) == nil {
+		size, err := measureSize(limited, pool)
+		if limited.Err() != nil {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		at := time.Since(start).Seconds() / hour.Seconds()
+		table = append(table, plotter.XY{X: at, Y: size.table})
+		indexes = append(indexes, plotter.XY{X: at, Y: size.indexes})
+		live = append(live, plotter.XY{X: at, Y: size.live})
+	}
+	all.Wait()
+	second := len(table) / 2 // half of the day
+	if second == 0 {
+		return fmt.Errorf("the day was too short to measure anything")
+	}
+	alone, err := measureCopy(ctx, server, int(mean(live[second:])))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(page, "\n## A day\n\nSessions live %s in place of an hour, and a janitor comes every twelfth of that. In %.0f such hours %d sessions were created; %d logins failed.\n"+
+		"In the second half of the day the table took %.2f times what a fresh copy of the live sessions takes (at most %.2f), its indexes %.2f times (at most %.2f).\n\n![Size over time](scale.svg)\n",
+		hour, o.day.Seconds()/hour.Seconds(), logins.created.Load(), logins.failed.Load(),
+		mean(table[second:])/alone.table, most(table[second:])/alone.table, mean(indexes[second:])/alone.indexes, most(indexes[second:])/alone.indexes)
+	return chart(filepath.Join(o.out, "scale.svg"), alone, table, indexes)
+}
+
+// logins counts sessions that are created at a steady rate.
+type logins struct {
+	created, failed atomic.Int64
+}
+
+// startLogins creates sessions, at so many a second, until the context ends.
+func startLogins(ctx context.Context, all *sync.WaitGroup, cache *cache, rate int) *logins {
+	const callers = 64
+	l := &logins{}
+	for range callers {
 		all.Go(func() {
-			next := time.NewTicker(time.Second * logins / time.Duration(o.rate))
+			next := time.NewTicker(time.Second * callers / time.Duration(rate))
 			defer next.Stop()
 			for ctx.Err() == nil {
 				if err := cache.Set(ctx, sid.New().String(), user); err == nil {
-					born.Add(1)
+					l.created.Add(1)
 				} else if ctx.Err() == nil {
-					failed.Add(1)
+					l.failed.Add(1)
 				}
 				select {
 				case <-next.C:
@@ -58,48 +97,23 @@ func day(ctx context.Context, server *sessiontest.Server, o options, page *strin
 			}
 		})
 	}
-	var table, indexes, live plotter.XYs
-	began := time.Now()
-	for wait(ctx, hour/12) == nil {
-		size, err := measureSize(ctx, pool)
-		if ctx.Err() != nil {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		at := time.Since(began).Seconds() / hour.Seconds()
-		table = append(table, plotter.XY{X: at, Y: size.table})
-		indexes = append(indexes, plotter.XY{X: at, Y: size.indexes})
-		live = append(live, plotter.XY{X: at, Y: size.live})
-	}
-	all.Wait()
+	return l
+}
 
-	// What the live sessions alone would take: a fresh copy, at the rate that was.
-	fresh, err := newPool(context.WithoutCancel(ctx), server)
+// measureCopy measures so many live sessions alone, in a new table.
+func measureCopy(ctx context.Context, server *sessiontest.Server, sessions int) (size, error) {
+	pool, err := newPool(ctx, server)
 	if err != nil {
-		return err
+		return size{}, err
 	}
-	defer fresh.Close()
-	settled := len(table) / 2
-	if settled == 0 {
-		return fmt.Errorf("the day was too short to see anything")
-	}
-	sessions := mean(live[settled:])
-	if _, err := fresh.Exec(context.WithoutCancel(ctx), `
+	defer pool.Close()
+	_, err = pool.Exec(ctx, `
 		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
-		SELECT gen_random_uuid(), $1::json, now(), now() + interval '1 hour', now() + interval '1 hour' FROM generate_series(1, $2::int)`, string(user), int(sessions)); err != nil {
-		return err
-	}
-	alone, err := measureSize(context.WithoutCancel(ctx), fresh)
+		SELECT gen_random_uuid(), $1::json, now(), now() + interval '1 hour', now() + interval '1 hour' FROM generate_series(1, $2::int)`, string(user), sessions)
 	if err != nil {
-		return err
+		return size{}, err
 	}
-	fmt.Fprintf(page, "\n## A day\n\nSessions live %s in place of an hour, and a janitor comes every twelfth of that. In %.0f such hours %d sessions were born; %d logins failed.\n"+
-		"In the second half of the day the table took %.2f times what a fresh copy of the live sessions takes (at most %.2f), its indexes %.2f times (at most %.2f).\n\n![Size over time](scale.svg)\n",
-		hour, o.day.Seconds()/hour.Seconds(), born.Load(), failed.Load(),
-		mean(table[settled:])/alone.table, most(table[settled:])/alone.table, mean(indexes[settled:])/alone.indexes, most(indexes[settled:])/alone.indexes)
-	return picture(filepath.Join(o.out, "scale.svg"), alone, table, indexes)
+	return measureSize(ctx, pool)
 }
 
 // size is in bytes, and live in sessions.
@@ -130,12 +144,13 @@ func most(points plotter.XYs) float64 {
 	return most
 }
 
-func picture(path string, alone size, table, indexes plotter.XYs) error {
+// chart draws both sizes relative to those of the live sessions alone.
+func chart(path string, alone size, table, indexes plotter.XYs) error {
 	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
 	p := plot.New()
 	p.Title.Text = "Size of the table and its indexes over a day, relative to the live sessions alone"
 	p.Title.Padding = vg.Points(8)
-	p.X.Label.Text = "hours (shrunk)"
+	p.X.Label.Text = "hours (scaled down)"
 	p.Y.Min = 0
 	p.Add(plotter.NewGrid())
 	p.Legend.Left = true

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -19,6 +20,10 @@ type cache = sessioncache.Cache[json.RawMessage]
 
 var user = json.RawMessage(`{"user_id":"cnxuser:1","fullname":"` + strings.Repeat("x", 512) + `"}`)
 
+// reportEvery is how many latencies a caller collects before it takes the lock: so few
+// that each of 256 callers reports within a sample on a slow machine, too.
+const reportEvery = 32
+
 // load is callers that Get and Set, without a pause, until they are stopped.
 type load struct {
 	cancel  context.CancelFunc
@@ -26,7 +31,7 @@ type load struct {
 	failed  atomic.Int64
 
 	mu   sync.Mutex
-	gets []time.Duration // since the last measure
+	gets []time.Duration // since the last measurement
 }
 
 func startLoad(ctx context.Context, cache *cache, ids []string, getters, setters int) *load {
@@ -34,14 +39,14 @@ func startLoad(ctx context.Context, cache *cache, ids []string, getters, setters
 	ctx, l.cancel = context.WithCancel(ctx)
 	for range getters {
 		l.callers.Go(func() {
-			took := make([]time.Duration, 0, 256)
+			took := make([]time.Duration, 0, reportEvery)
 			for ctx.Err() == nil {
-				began := time.Now()
+				start := time.Now()
 				_, ok, err := cache.Get(ctx, ids[rand.IntN(len(ids))])
 				if ctx.Err() == nil && (err != nil || !ok) {
 					l.failed.Add(1)
 				}
-				if took = append(took, time.Since(began)); len(took) == cap(took) {
+				if took = append(took, time.Since(start)); len(took) == cap(took) {
 					l.mu.Lock()
 					l.gets = append(l.gets, took...)
 					l.mu.Unlock()
@@ -83,7 +88,7 @@ func (l *load) measure(do func() error) (measured, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.gets) == 0 {
-		return measured{}, fmt.Errorf("nobody got an answer: %w", err)
+		return measured{}, errors.Join(fmt.Errorf("no caller got %d answers", reportEvery), err)
 	}
 	slices.Sort(l.gets)
 	return measured{len(l.gets), l.gets[len(l.gets)/2], l.gets[len(l.gets)*99/100]}, err

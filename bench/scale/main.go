@@ -1,7 +1,6 @@
 // Scale measures what takes many rows and minutes, on a throwaway PostgreSQL of
 // its own: lookups among millions of sessions, purging under load, and a day of
-// sessions that are born and expire. It writes what it finds to a page and a
-// picture.
+// sessions that are created and expire. It writes a page and a chart.
 package main
 
 import (
@@ -107,7 +106,7 @@ func newPool(ctx context.Context, server *sessiontest.Server) (*pgxpool.Pool, er
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-// store stores n sessions that began so long ago and last an hour, of users of
+// store stores n sessions that were created so long ago and last an hour, of users of
 // about 570 bytes.
 func store(ctx context.Context, pool *pgxpool.Pool, n int, ago time.Duration) error {
 	for n > 0 {
@@ -127,8 +126,8 @@ func store(ctx context.Context, pool *pgxpool.Pool, n int, ago time.Duration) er
 	return err
 }
 
-// sample returns the ids of about n sessions from all over the table.
-func sample(ctx context.Context, pool *pgxpool.Pool, n, of int) (ids []string, err error) {
+// sampleIDs returns the ids of about n sessions from all over the table.
+func sampleIDs(ctx context.Context, pool *pgxpool.Pool, n, of int) (ids []string, err error) {
 	rows, _ := pool.Query(ctx, fmt.Sprintf("SELECT sessionid::text FROM session_cache TABLESAMPLE BERNOULLI (%f)", min(100, 100*float64(n)/float64(of))))
 	return pgx.CollectRows(rows, pgx.RowTo[string]) // Query's error, too
 }

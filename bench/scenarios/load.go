@@ -28,8 +28,13 @@ func (l latencies) micros(percentile int) float64 {
 	return float64(l[(len(l)-1)*percentile/100]) / float64(time.Microsecond)
 }
 
-// drive runs several loads at once.
-func drive(ctx context.Context, length time.Duration, loads ...load) ([]latencies, error) {
+// perSecond is the rate of the calls that took so long together.
+func (l latencies) perSecond(length time.Duration) float64 {
+	return float64(len(l)) / length.Seconds()
+}
+
+// runLoads runs several loads at once.
+func runLoads(ctx context.Context, length time.Duration, loads ...load) ([]latencies, error) {
 	results := make([]latencies, len(loads))
 	var mu sync.Mutex
 	var errs []error

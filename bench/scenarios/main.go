@@ -1,26 +1,31 @@
-// Scenarios measures how the batches of lookups and Sets behave where the load is not
-// even: far from the server, both kinds mixed, one statement stuck, connections taken by
-// others, and a distance that changes.
+// Scenarios measures batches of lookups and Sets under uneven load: with a delay to the
+// server, both kinds mixed, a statement that waits for a row lock, connections that others
+// hold, and a delay that changes. It measures logouts with and without the change feed, too.
 //
-//	go run ./scenarios        (from bench/; two minutes)
+//	go run ./scenarios                  (from bench/; three minutes)
+//	go run ./scenarios -only logout     (one of them; writes logout.md)
 //
-// Each is measured with and without what it is about, in turns of one run; the table
-// shows medians of the turns and their ratio.
+// Each is measured with and without what it is about. Samples of the two sides alternate;
+// the table shows their medians and the ratio of those.
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/bench/internal/proxy"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -29,13 +34,27 @@ import (
 // connections is MaxConns of every pool.
 const connections = 16
 
+// options are what the command line says.
+type options struct {
+	rounds   int
+	sample   time.Duration
+	sessions int
+	logouts  int
+	only     string
+	out      string
+	command  string
+}
+
 func main() {
-	rounds := flag.Int("rounds", 7, "how many turns each side has")
-	turn := flag.Duration("turn", time.Second, "how long a turn takes")
-	sessions := flag.Int("sessions", 100_000, "how many sessions are stored before")
-	out := flag.String("out", "results/scenarios.md", "where to write the table")
+	o := options{command: strings.Join(append([]string{"go run ./scenarios"}, os.Args[1:]...), " ")}
+	flag.IntVar(&o.rounds, "rounds", 7, "how many samples of each side")
+	flag.DurationVar(&o.sample, "sample", time.Second, "how long a sample takes")
+	flag.IntVar(&o.sessions, "sessions", 100_000, "how many sessions are stored before")
+	flag.IntVar(&o.logouts, "logouts", 5000, "how many logouts a sample of them has")
+	flag.StringVar(&o.only, "only", "", "measure only this: delay, mixed, lock, pool, change or logout")
+	flag.StringVar(&o.out, "out", "results", "where to write the table")
 	flag.Parse()
-	if err := run(*rounds, *turn, *sessions, *out); err != nil {
+	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "scenarios:", err)
 		os.Exit(1)
 	}
@@ -43,64 +62,75 @@ func main() {
 
 // bench is the server and what a scenario needs of it.
 type bench struct {
-	ctx    context.Context
-	rounds int
-	turn   time.Duration
-	keys   []string
-	user   json.RawMessage
-	near   *pgxpool.Pool
-	proxy  *proxy
-	far    *pgxpool.Pool // through the proxy
-	rows   []string      // of the table
+	options
+	ctx     context.Context
+	server  *sessiontest.Server
+	keys    []string
+	user    json.RawMessage
+	direct  *pgxpool.Pool
+	proxy   *proxy.Proxy
+	delayed *pgxpool.Pool // through the proxy
+	rows    []string      // of the table
 }
 
-func run(rounds int, turn time.Duration, sessions int, out string) (err error) {
-	ctx := context.Background()
-	host, err := sessiontest.Start(ctx, "listen_addresses = '127.0.0.1'", "fsync = on", "full_page_writes = on", "max_connections = 200")
+func run(ctx context.Context, o options) (err error) {
+	b := &bench{ctx: ctx, options: o, user: json.RawMessage(`{"user_id":"u","fullname":"Ed Woodward","biography":"` + strings.Repeat("x", 510) + `"}`)}
+	b.server, err = sessiontest.Start(ctx, "listen_addresses = '127.0.0.1'", "fsync = on", "full_page_writes = on", "max_connections = 200")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, host.Close()) }()
-	database, err := host.NewDatabase(ctx)
+	defer func() { err = errors.Join(err, b.server.Close()) }()
+	database, err := b.server.NewDatabase(ctx)
 	if err != nil {
 		return err
 	}
-	b := &bench{ctx: ctx, rounds: rounds, turn: turn, user: json.RawMessage(`{"user_id":"u","fullname":"Ed Woodward","biography":"` + strings.Repeat("x", 510) + `"}`)}
-	if b.near, err = open(ctx, database.URL, ""); err != nil {
+	if b.direct, err = open(ctx, database.URL, ""); err != nil {
 		return err
 	}
-	defer b.near.Close()
-	var port int
-	if err := b.near.QueryRow(ctx, "SHOW port").Scan(&port); err != nil {
-		var text string
-		if err := b.near.QueryRow(ctx, "SHOW port").Scan(&text); err != nil {
+	defer b.direct.Close()
+	if b.proxy, err = proxy.Listen(fmt.Sprintf("127.0.0.1:%d", b.direct.Config().ConnConfig.Port)); err != nil {
+		return err
+	}
+	defer b.proxy.Close()
+	go func() { _ = b.proxy.Serve() }()
+	if b.delayed, err = open(ctx, database.URL, b.proxy.Address()); err != nil {
+		return err
+	}
+	defer b.delayed.Close()
+	if err := b.fill(); err != nil {
+		return err
+	}
+	if err := b.measure(); err != nil {
+		return err
+	}
+	fmt.Print(b.markdown())
+	return os.WriteFile(filepath.Join(o.out, cmp.Or(o.only, "scenarios")+".md"), []byte(b.markdown()), 0o644)
+}
+
+// measure runs the scenarios that are asked for.
+func (b *bench) measure() error {
+	for _, scenario := range []struct {
+		name string
+		run  func() error
+	}{{"delay", b.delay}, {"mixed", b.mixed}, {"lock", b.lock}, {"pool", b.pool}, {"change", b.change}, {"logout", b.logout}} {
+		if b.only != "" && b.only != scenario.name {
+			continue
+		}
+		if err := scenario.run(); err != nil {
 			return err
 		}
-		if _, err := fmt.Sscan(text, &port); err != nil {
-			return err
-		}
 	}
-	if b.proxy, err = newProxy(fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
-		return err
+	if b.rows == nil {
+		return fmt.Errorf("there is no scenario %q", b.only)
 	}
-	defer b.proxy.close()
-	if b.far, err = open(ctx, database.URL, b.proxy.address()); err != nil {
-		return err
-	}
-	defer b.far.Close()
-	if err := b.fill(sessions); err != nil {
-		return err
-	}
-	for _, scenario := range []func() error{b.distance, b.mix, b.lock, b.taken, b.change} {
-		if err := scenario(); err != nil {
-			return err
-		}
-	}
-	text := "# Scenarios\n\n    cd bench && go run ./scenarios\n\n" +
-		fmt.Sprintf("%d sessions of %d bytes, MaxConns %d. Medians of %d turns of %s each, the two sides in turns.\n\n", sessions, len(b.user), connections, rounds, turn) +
+	return nil
+}
+
+func (b *bench) markdown() string {
+	return fmt.Sprintf("# Scenarios\n\n    cd bench && %s\n\n", b.command) +
+		fmt.Sprintf("%d sessions of %d bytes, MaxConns %d. Medians of %d samples of %s or %d logouts each; the two sides alternate.\n\n",
+			b.sessions, len(b.user), connections, b.rounds, b.sample, b.logouts) +
 		"| scenario | figure | with | without | ratio |\n|---|---|---:|---:|---:|\n" + strings.Join(b.rows, "")
-	fmt.Print(text)
-	return os.WriteFile(out, []byte(text), 0o644)
 }
 
 // open returns a pool on the database, through a proxy if there is one.
@@ -121,30 +151,22 @@ func open(ctx context.Context, url, address string) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(ctx, config)
 }
 
-func (b *bench) fill(sessions int) error {
-	_, err := b.near.Exec(b.ctx, `
+// fill stores the sessions that get looks up.
+func (b *bench) fill() (err error) {
+	if b.keys, err = b.store(b.direct, b.sessions); err != nil {
+		return err
+	}
+	_, err = b.direct.Exec(b.ctx, "VACUUM ANALYZE session_cache")
+	return err
+}
+
+// store stores n plain sessions, and returns their ids.
+func (b *bench) store(pool *pgxpool.Pool, n int) (ids []string, err error) {
+	rows, _ := pool.Query(b.ctx, `
 		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
-		SELECT md5(n::text)::uuid, $2::json, now(), now() + interval '1 day', now() + interval '1 day' FROM generate_series(1, $1) AS n`,
-		sessions, string(b.user))
-	if err != nil {
-		return err
-	}
-	if _, err := b.near.Exec(b.ctx, "VACUUM ANALYZE session_cache"); err != nil {
-		return err
-	}
-	rows, err := b.near.Query(b.ctx, "SELECT sessionid::text FROM session_cache")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var key string
-		if err := rows.Scan(&key); err != nil {
-			return err
-		}
-		b.keys = append(b.keys, key)
-	}
-	return rows.Err()
+		SELECT gen_random_uuid(), $2::json, now(), now() + interval '1 day', now() + interval '1 day' FROM generate_series(1, $1::int)
+		RETURNING sessionid::text`, n, string(b.user))
+	return pgx.CollectRows(rows, pgx.RowTo[string]) // Query's error, too
 }
 
 // get looks one of the sessions up.
@@ -152,7 +174,7 @@ func (b *bench) get(cache *sessioncache.Cache[json.RawMessage]) call {
 	return func(ctx context.Context, i int) error {
 		_, ok, err := cache.Get(ctx, b.keys[i%len(b.keys)])
 		if err == nil && !ok {
-			return errors.New("a session is lost")
+			return errors.New("a session that was stored is not there")
 		}
 		return err
 	}
@@ -163,30 +185,37 @@ func (b *bench) set(cache *sessioncache.Cache[json.RawMessage]) call {
 	return func(ctx context.Context, _ int) error { return cache.Set(ctx, sid.New().String(), b.user) }
 }
 
-// compare has two sides take turns, and adds a line for each figure.
-func (b *bench) compare(scenario string, figures []string, with, without func() ([]float64, error)) error {
+// side takes a sample of one side of a scenario: a value of each figure.
+type side func() ([]float64, error)
+
+// compare takes samples of two sides alternately, and adds a row for each figure.
+func (b *bench) compare(scenario string, figures []string, with, without side) error {
 	fmt.Fprintln(os.Stderr, scenario)
-	results := [2][][]float64{make([][]float64, len(figures)), make([][]float64, len(figures))}
+	sides := [2]side{with, without}
+	var results [2][][]float64
 	for round := range b.rounds {
-		for turn := range 2 {
-			side := (round + turn) % 2
-			values, err := []func() ([]float64, error){with, without}[side]()
+		for i := range sides {
+			n := (i + round) % 2 // neither is always first
+			values, err := sides[n]()
 			if err != nil {
 				return fmt.Errorf("%s: %w", scenario, err)
 			}
-			for i, value := range values {
-				results[side][i] = append(results[side][i], value)
-			}
+			results[n] = append(results[n], values)
 		}
 	}
 	for i, figure := range figures {
-		x, y := median(results[0][i]), median(results[1][i])
+		x, y := median(results[0], i), median(results[1], i)
 		b.rows = append(b.rows, fmt.Sprintf("| %s | %s | %.0f | %.0f | %.2f |\n", scenario, figure, x, y, x/y))
 	}
 	return nil
 }
 
-func median(values []float64) float64 {
-	values = slices.Sorted(slices.Values(values))
+// median is that of one figure over the samples.
+func median(samples [][]float64, figure int) float64 {
+	var values []float64
+	for _, sample := range samples {
+		values = append(values, sample[figure])
+	}
+	slices.Sort(values)
 	return values[len(values)/2]
 }

@@ -14,21 +14,20 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// entrants are all who take part.
-type entrants struct {
-	contenders []contender
-	floors     []floor
+// targets are all that a run measures.
+type targets struct {
+	stores     []target
+	references []reference
 }
 
-// sessionSet is what all contenders have stored before they start: one user, under
-// many ids.
+// sessionSet is what all targets have stored before a run: one user, under many ids.
 type sessionSet struct {
 	ids  []sid.ID
 	keys []string        // the ids as they arrive in a request
 	user json.RawMessage // of the sessions stored before
 
-	// users are those of new sessions: a thousand, so that the index of users has
-	// something to find its way in.
+	// users are those of new sessions: a thousand, so that the index of users is not
+	// trivial.
 	users []json.RawMessage
 }
 
@@ -101,20 +100,19 @@ func (c cleanups) run() error {
 	return errors.Join(errs...)
 }
 
-// enter starts the servers and fills them. The cleanups are to be run in any
-// case.
-func enter(ctx context.Context, o options) (all entrants, clean cleanups, err error) {
+// openTargets starts the servers and fills them. The cleanups are to be run in any case.
+func openTargets(ctx context.Context, o options) (all targets, clean cleanups, err error) {
 	stored := newSessions(o)
-	for _, enter := range []func(context.Context, options, sessionSet) (entrants, cleanups, error){
-		enterPostgreSQL, enterRedis,
+	for _, open := range []func(context.Context, options, sessionSet) (targets, cleanups, error){
+		openPostgreSQL, openRedis,
 	} {
-		some, undo, err := enter(ctx, o, stored)
+		some, undo, err := open(ctx, o, stored)
 		clean = append(clean, undo...)
 		if err != nil {
 			return all, clean, fmt.Errorf("preparing: %w", err)
 		}
-		all.contenders = append(all.contenders, some.contenders...)
-		all.floors = append(all.floors, some.floors...)
+		all.stores = append(all.stores, some.stores...)
+		all.references = append(all.references, some.references...)
 	}
 	return all, clean, nil
 }
