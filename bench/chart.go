@@ -74,7 +74,7 @@ func (r report) writeChart(path string) error {
 		p.Add(drawn, points)
 		p.Legend.Add(show.target, drawn, points)
 	}
-	p.X.Max *= 1.2 // or the last label is cut off at the edge
+	p.X.Max *= 1.2                                            // or the last label is cut off at the edge
 	p.Y.Min, p.Y.Max = min(p.Y.Min, 1e4), max(p.Y.Max, 1e7)*5 // with room for the legend
 	return p.Save(22*vg.Centimeter, 12*vg.Centimeter, path)
 }

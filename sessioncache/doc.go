@@ -19,7 +19,7 @@
 // the table holds a digest of the secret. Some calls take the token (Authenticate,
 // UpdateSession, Renew, Revoke), some the handle (Session, DeleteSession), some the
 // user (UserSessions, DeleteUserSessions). A request should change its session by its
-// token: a replaced token changes nothing, except that Revoke may end the session.
+// token: a superseded token changes nothing, except that Revoke may end the session.
 //
 // An id opens a plain session. The id is a UUID that the application makes ([sid.New])
 // and uses once: Set, Get, Update, Delete. Set of an id that exists deletes that

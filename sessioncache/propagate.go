@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 )
@@ -83,7 +82,7 @@ type use struct {
 	used    nearcache.Instant // after the last answer "in use"
 	notUsed nearcache.Instant // before the question that was last answered "not in use"
 
-	unfed atomic.Bool // there was no change feed
+	fed atomic.Bool // there was a change feed
 }
 
 // nearCachesUsed tells whether a near cache may show what was before a change that was
@@ -126,25 +125,19 @@ func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
 	}
 	u := &c.shared.use
 	asked := nearcache.Now()
-	if u.unfed.Load() {
-		fed, err := c.queries.HasChangeFeed(ctx)
-		if err != nil {
-			return false, err
-		}
-		u.unfed.Store(!fed)
-	}
-	var use db.GetNearCacheUseRow
-	if !u.unfed.Load() {
-		use, err = c.queries.GetNearCacheUse(ctx)
-		u.unfed.Store(hasCode(err, undefinedTable))
-	}
-	switch {
-	case u.unfed.Load(): // then there is no near cache
-	case err != nil:
+	fed, err := c.hasFeed(ctx)
+	if err != nil {
 		return false, err
-	case use.InRecovery: // it may lag behind
-		return true, nil
-	default:
+	}
+	if fed { // without a feed there is no near cache
+		use, err := c.queries.GetNearCacheUse(ctx)
+		switch {
+		case c.feedMissing(err):
+		case err != nil:
+			return false, err
+		case use.InRecovery: // it may lag behind
+			return true, nil
+		}
 		used = use.Used
 	}
 	u.mu.Lock()
@@ -155,4 +148,26 @@ func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
 		u.used, u.notUsed = nearcache.Instant{}, asked
 	}
 	return used, nil
+}
+
+// hasFeed tells whether there is a change feed. It asks the database until there is one,
+// because a query of a missing feed would write an error to the server's log.
+func (c *Cache[T]) hasFeed(ctx context.Context) (bool, error) {
+	if c.shared.use.fed.Load() {
+		return true, nil
+	}
+	fed, err := c.queries.HasChangeFeed(ctx)
+	if fed {
+		c.shared.use.fed.Store(true)
+	}
+	return fed, err
+}
+
+// feedMissing tells whether a query of the change feed failed because it was migrated away.
+func (c *Cache[T]) feedMissing(err error) bool {
+	if !hasCode(err, undefinedTable) {
+		return false
+	}
+	c.shared.use.fed.Store(false)
+	return true
 }

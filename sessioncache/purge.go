@@ -38,9 +38,10 @@ type Progress struct {
 	OldestExpired time.Duration
 }
 
-// WithBudget ends a purge after d, without an error; the next purge does the rest. At
-// least one batch of sessions and one of changes are removed. The last statement may
-// take half a second longer. WithBudget panics if d is not positive.
+// WithBudget ends a purge after d, without an error; the next purge does the rest. The
+// statement that is under way then may take half a second longer. However small d is, a
+// purge tries one batch of sessions and one of changes. WithBudget panics if d is not
+// positive.
 //
 // Default: only the context limits a purge.
 func WithBudget(d time.Duration) PurgeOption {

@@ -12,7 +12,7 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// supersededGrace is how long a request with the replaced token may still be in flight.
+// supersededGrace is how long a request with the superseded token may still be in flight.
 const supersededGrace = 10 * time.Second
 
 // Issue stores a session for a user and returns the token that opens it. The table
@@ -113,7 +113,7 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 // with the new token it succeeds. After ten seconds ok is false, because somebody has
 // kept the old token. The session then ends, unless the renewal was a
 // re-authentication: nobody can tell which of the two holders of a token is the user
-// (RFC 9700 section 4.14.2). Only the last replaced token is known. An older one is
+// (RFC 9700 section 4.14.2). Only the last superseded token is known. An older one is
 // like any unknown token.
 //
 // With [ErrUnreadableSession] the session exists, but T does not decode its user.
@@ -213,7 +213,7 @@ func judge(r *row, secret []byte) verdict {
 	}
 }
 
-// superseded is the result of a call with a replaced token.
+// superseded is the result of a call with a superseded token.
 func (c *Cache[T]) superseded(ctx context.Context, op string, k key, r *row) error {
 	c.shared.metrics.superseded.Add(1)
 	if judge(r, k.secret) == isInFlight {
@@ -319,7 +319,7 @@ func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOp
 // Revoke ends the session that a token opens. Once it has returned nil, no server finds
 // the session. A token that opens no session is not an error.
 //
-// The last replaced token ends the session, too. The exception is a token that a
+// The last superseded token ends the session, too. The exception is a token that a
 // re-authentication replaced more than ten seconds ago: then the holder of the new
 // token is the user. An older token is unknown and ends nothing.
 func (c *Cache[T]) Revoke(ctx context.Context, token sid.Token) error {

@@ -30,7 +30,7 @@ func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) e
 	return ok, c.propagate(ctx, err)
 }
 
-// UpdateSession is [Cache.Update] for the session that a token opens. A replaced token
+// UpdateSession is [Cache.Update] for the session that a token opens. A superseded token
 // changes nothing: within ten seconds of the renewal the error is [ErrSuperseded], as
 // with [Cache.Authenticate].
 func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change func(user *T) error) (ok bool, err error) {

@@ -1,8 +1,9 @@
 // Scenarios measures batches of lookups and Sets under uneven load: with a delay to the
 // server, both kinds mixed, a statement that waits for a row lock, connections that others
-// hold, and a delay that changes. It measures logouts with and without the change feed, too.
+// hold, and a delay that changes. It also measures logouts with and without the change feed,
+// and what the feed costs the server.
 //
-//	go run ./scenarios                  (from bench/; three minutes)
+//	go run ./scenarios                  (from bench/; five minutes)
 //	go run ./scenarios -only logout     (one of them; writes logout.md)
 //
 // Each is measured with and without what it is about. Samples of the two sides alternate;
@@ -51,7 +52,7 @@ func main() {
 	flag.DurationVar(&o.sample, "sample", time.Second, "how long a sample takes")
 	flag.IntVar(&o.sessions, "sessions", 100_000, "how many sessions are stored before")
 	flag.IntVar(&o.logouts, "logouts", 5000, "how many logouts a sample of them has")
-	flag.StringVar(&o.only, "only", "", "measure only this: delay, mixed, lock, pool, change or logout")
+	flag.StringVar(&o.only, "only", "", "measure only this: delay, mixed, lock, pool, change, logout or feed")
 	flag.StringVar(&o.out, "out", "results", "where to write the table")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
@@ -112,7 +113,7 @@ func (b *bench) measure() error {
 	for _, scenario := range []struct {
 		name string
 		run  func() error
-	}{{"delay", b.delay}, {"mixed", b.mixed}, {"lock", b.lock}, {"pool", b.pool}, {"change", b.change}, {"logout", b.logout}} {
+	}{{"delay", b.delay}, {"mixed", b.mixed}, {"lock", b.lock}, {"pool", b.pool}, {"change", b.change}, {"logout", b.logout}, {"feed", b.feed}} {
 		if b.only != "" && b.only != scenario.name {
 			continue
 		}
