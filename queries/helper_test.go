@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -198,4 +201,34 @@ func wantRows(t *testing.T, query string, want int64) func(int64, error) {
 			t.Errorf("%s = %d, %v; want %d", query, got, err, want)
 		}
 	}
+}
+
+// one is the number of rows of a query that returns at most one.
+func one(err error) (int64, error) {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil
+	}
+	return 1, err
+}
+
+// statements are those of the query files without their comments, by name.
+func statements(t *testing.T) map[string]string {
+	t.Helper()
+	files, err := filepath.Glob("*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no queries, %v", err)
+	}
+	statements := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split(string(text), "-- name: ")[1:] {
+			name, rest, _ := strings.Cut(part, " ")
+			_, rest, _ = strings.Cut(rest, "\n")
+			statements[name] = regexp.MustCompile(`(?m)^--.*\n`).ReplaceAllString(rest, "")
+		}
+	}
+	return statements
 }

@@ -8,11 +8,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// TestMaintenanceQueriesWholeTable needs a table to itself.
-func TestMaintenanceQueriesWholeTable(t *testing.T) {
+func TestMaintenanceQueries(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	t.Parallel()
 	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		ctx := t.Context()
@@ -46,9 +47,10 @@ func TestMaintenanceQueriesWholeTable(t *testing.T) {
 	})
 }
 
-// TestDeleteExpiredSessionsWholeTableUndistributed locks rows by a condition that
-// is not their key: a distributed table refuses.
-func TestDeleteExpiredSessionsWholeTableUndistributed(t *testing.T) {
+// TestDeleteExpiredSessions locks rows by a condition that is not their key: a
+// distributed table refuses.
+func TestDeleteExpiredSessions(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		insertExpired(t, q, pool)

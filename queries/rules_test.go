@@ -1,34 +1,14 @@
 package queries_test
 
 import (
-	"os"
-	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
-)
 
-// statements are those of the query files without their comments, by name.
-func statements(t *testing.T) map[string]string {
-	t.Helper()
-	files, err := filepath.Glob("*.sql")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no queries, %v", err)
-	}
-	statements := map[string]string{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, part := range strings.Split(string(text), "-- name: ")[1:] {
-			name, rest, _ := strings.Cut(part, " ")
-			_, rest, _ = strings.Cut(rest, "\n")
-			statements[name] = regexp.MustCompile(`(?m)^--.*\n`).ReplaceAllString(rest, "")
-		}
-	}
-	return statements
-}
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
+)
 
 // TestRules keeps the statements to what keeps sessions apart: plain ones from those
 // with tokens, one application's from another's, and one clock from all others.
@@ -93,5 +73,36 @@ func TestRules(t *testing.T) {
 	}
 	for name := range maintenance {
 		t.Errorf("there is no %s", name)
+	}
+}
+
+// TestResultsHaveNoStyle looks at the types of what queries return: of a timestamptz, an
+// interval and a bytea a server prints what its settings say.
+func TestResultsHaveNoStyle(t *testing.T) {
+	t.Parallel()
+	plain := map[reflect.Type]bool{
+		reflect.TypeFor[bool](): true, reflect.TypeFor[int64](): true, reflect.TypeFor[string](): true, reflect.TypeFor[sid.ID](): true,
+		reflect.TypeFor[[]int64](): true, reflect.TypeFor[sid.IDs](): true,
+	}
+	queries := reflect.TypeFor[*db.Queries]()
+	for method := range queries.Methods() {
+		if method.Type.NumOut() < 2 {
+			continue // an error alone, or WithTx
+		}
+		result := method.Type.Out(0)
+		if result.Kind() == reflect.Slice {
+			result = result.Elem()
+		}
+		if result.Kind() != reflect.Struct {
+			if !plain[result] {
+				t.Errorf("%s returns a %s", method.Name, result)
+			}
+			continue
+		}
+		for field := range result.Fields() {
+			if !plain[field.Type] && field.Name != "UserDict" {
+				t.Errorf("%s returns %s, a %s", method.Name, field.Name, field.Type)
+			}
+		}
 	}
 }

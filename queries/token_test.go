@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
@@ -106,9 +107,10 @@ func TestAnonymousQueries(t *testing.T) {
 	})
 }
 
-// TestRenewalsAreHOTWholeTableUndistributed renews sessions of a large table: PostgreSQL then has nothing to
+// TestRenewalsAreHOT renews sessions of a large table: PostgreSQL then has nothing to
 // change in any index.
-func TestRenewalsAreHOTWholeTableUndistributed(t *testing.T) {
+func TestRenewalsAreHOT(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	pool := sessiontest.NewPool(t)
 	q := db.New(pool)
@@ -138,13 +140,14 @@ func TestRenewalsAreHOTWholeTableUndistributed(t *testing.T) {
 	}
 	pool.Reset() // a connection that ends reports what it has counted
 	var updates, hot int64
-	for deadline := time.Now().Add(time.Minute); updates < renewals; time.Sleep(10 * time.Millisecond) {
+	suite.Eventually(t, "all updates are counted", func() bool {
 		err := pool.QueryRow(t.Context(), `
 			SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'session_cache'::regclass`).Scan(&updates, &hot)
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("%d updates counted, %v; want %d", updates, err, renewals)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		return updates >= renewals
+	})
 	t.Logf("%.1f %% of %d renewals were HOT", 100*float64(hot)/float64(updates), updates)
 	if hot*100 < updates*99 {
 		t.Errorf("%d of %d renewals were HOT; want 99 %%", hot, updates)

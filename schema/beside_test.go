@@ -1,7 +1,6 @@
 package schema_test
 
 import (
-	"context"
 	"io/fs"
 	"strings"
 	"sync"
@@ -11,14 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/schema"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// TestBesideAnApplicationsMigrationsWholeTableUndistributed migrates ours and those of two applications that
+// TestBesideAnApplicationsMigrations migrates ours and those of two applications that
 // use goose's own table one after the other, in every order, up and down: nothing is
 // skipped, and nothing of another's is dropped.
-func TestBesideAnApplicationsMigrationsWholeTableUndistributed(t *testing.T) {
+func TestBesideAnApplicationsMigrations(t *testing.T) {
 	t.Parallel()
 	migration := func(table string) *fstest.MapFile {
 		return &fstest.MapFile{Data: []byte("-- +goose Up\nCREATE TABLE " + table + " (id int);\n-- +goose Down\nDROP TABLE " + table + ";\n")}
@@ -65,19 +64,14 @@ func TestBesideAnApplicationsMigrationsWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestMigrateAtOnceWholeTableUndistributed has many migrate one database at the same moment.
-func TestMigrateAtOnceWholeTableUndistributed(t *testing.T) {
+// TestMigrateAtOnce has many migrate one database at the same moment.
+func TestMigrateAtOnce(t *testing.T) {
 	pool, _ := setup(t)
 	var all sync.WaitGroup
 	for range 8 {
+		migrations := suite.Migrations(t, pool)
 		all.Go(func() {
-			db := stdlib.OpenDBFromPool(pool)
-			defer func() { _ = db.Close() }()
-			migrations, err := schema.NewProvider(db)
-			if err == nil {
-				_, err = migrations.Up(t.Context())
-			}
-			if err != nil {
+			if _, err := migrations.Up(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})
@@ -88,9 +82,9 @@ func TestMigrateAtOnceWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestAdoptsNothingElseWholeTableUndistributed refuses tables that are not the one of rhaptos2, says what is
+// TestAdoptsNothingElse refuses tables that are not the one of rhaptos2, says what is
 // wrong with them, and leaves them as they are.
-func TestAdoptsNothingElseWholeTableUndistributed(t *testing.T) {
+func TestAdoptsNothingElse(t *testing.T) {
 	t.Parallel()
 	const columns = "sessionid varchar PRIMARY KEY, userdict varchar, session_startutc timestamptz, session_endutc timestamptz"
 	for name, test := range map[string]struct{ table, says string }{
@@ -126,19 +120,11 @@ func TestAdoptsNothingElseWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestRoleWithoutRightsWholeTableUndistributed has a role migrate that may not create tables.
-func TestRoleWithoutRightsWholeTableUndistributed(t *testing.T) {
+// TestRoleWithoutRights has a role migrate that may not create tables.
+func TestRoleWithoutRights(t *testing.T) {
 	pool, _ := setup(t)
-	role := "nobody_" + strings.ReplaceAll(sid.New().String(), "-", "")
-	execute(t, pool, "CREATE ROLE "+role)
+	role := suite.NewRole(t, pool)
 	execute(t, pool, "DROP TABLE "+schema.VersionTable)
-	t.Cleanup(func() {
-		for _, statement := range []string{"DROP OWNED BY " + role, "DROP ROLE " + role} {
-			if _, err := pool.Exec(context.Background(), statement); err != nil {
-				t.Error(err)
-			}
-		}
-	})
 	execute(t, pool, `DO $$ BEGIN EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', current_schema()); END $$`)
 	execute(t, pool, `DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO `+role+`', current_schema()); END $$`)
 	config := pool.Config().ConnConfig

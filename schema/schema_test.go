@@ -9,12 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
-
-	"github.com/rhaptos/sessiondb/schema"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
@@ -28,67 +22,8 @@ const legacyTable = `
 		session_endutc timestamptz
 	)`
 
-// setup returns a pool on a database that no migration has touched, and goose
-// for it. A table that has been distributed cannot go back there: its key's type
-// may not change any more.
-func setup(t *testing.T) (*pgxpool.Pool, *goose.Provider) {
-	t.Helper()
-	t.Parallel()
-	pool := sessiontest.NewPool(t)
-	db := stdlib.OpenDBFromPool(pool)
-	t.Cleanup(func() { _ = db.Close() })
-	migrations, err := schema.NewProvider(db)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := migrations.DownTo(t.Context(), 0); err != nil {
-		t.Fatal(err)
-	}
-	return pool, migrations
-}
-
-func up(t *testing.T, migrations *goose.Provider) {
-	t.Helper()
-	if _, err := migrations.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func execute(t *testing.T, pool *pgxpool.Pool, sql string) {
-	t.Helper()
-	if _, err := pool.Exec(t.Context(), sql); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-}
-
-// row is a session as text, so that rows of both schemas can be compared.
-type row struct {
-	id, dict, start, end string
-}
-
-func rows(t *testing.T, pool *pgxpool.Pool) map[string]row {
-	t.Helper()
-	result, err := pool.Query(t.Context(), `
-		SELECT sessionid::text, userdict::text, session_startutc::text, session_endutc::text
-		FROM session_cache`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]row{}
-	var r row
-	_, err = pgx.ForEachRow(result, []any{&r.id, &r.dict, &r.start, &r.end}, func() error {
-		all[r.id] = r
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-// TestAdoptWholeTableUndistributed migrates a table of some thousand legacy rows,
-// good and bad ones mixed.
-func TestAdoptWholeTableUndistributed(t *testing.T) {
+// TestAdopt migrates a table of some thousand legacy rows, good and bad ones mixed.
+func TestAdopt(t *testing.T) {
 	pool, migrations := setup(t)
 	execute(t, pool, legacyTable)
 
@@ -265,9 +200,9 @@ func TestTyped(t *testing.T) {
 	}
 }
 
-// TestDownEndsTokensWholeTableUndistributed: without the column secret, the handle of a session with a token
+// TestDownEndsTokens: without the column secret, the handle of a session with a token
 // would be its key.
-func TestDownEndsTokensWholeTableUndistributed(t *testing.T) {
+func TestDownEndsTokens(t *testing.T) {
 	pool, migrations := setup(t)
 	up(t, migrations)
 	plain, handle := sid.New().String(), sid.New().String()
@@ -284,9 +219,9 @@ func TestDownEndsTokensWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestDownAndUpWholeTableUndistributed compares the table before and after it went down and up: its
-// columns, constraints, indexes, storage parameters and comments.
-func TestDownAndUpWholeTableUndistributed(t *testing.T) {
+// TestDownAndUp compares the table before and after it went down and up: its columns,
+// constraints, indexes, storage parameters and comments.
+func TestDownAndUp(t *testing.T) {
 	pool, migrations := setup(t)
 	describe := func() (description string) {
 		t.Helper()

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -21,10 +22,11 @@ import (
 // What an application does to the table, to the rows and to the server that it shares
 // with the sessions.
 
-// TestApplicationRejectsOneUserWholeTableUndistributed has constraints, an index and a trigger of the
+// TestApplicationRejectsOneUser has constraints, an index and a trigger of the
 // application's own reject one user among many that are stored in a batch: it fails
 // alone, and its error shows neither the id nor the user.
-func TestApplicationRejectsOneUserWholeTableUndistributed(t *testing.T) {
+func TestApplicationRejectsOneUser(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	const theirs = "the-rejected-one"
 	for name, rule := range map[string]string{
@@ -189,14 +191,6 @@ func TestThreeSetsOfOneID(t *testing.T) {
 	}
 }
 
-func twice(t *testing.T, cache *sessioncache.Cache[raw], id string) error {
-	t.Helper()
-	if err := cache.Set(t.Context(), id, raw(`{}`)); err != nil {
-		return err
-	}
-	return cache.Set(t.Context(), id, raw(`{}`))
-}
-
 // TestConflictInCallersTransaction: the deletion is part of the transaction, whatever
 // becomes of it.
 func TestConflictInCallersTransaction(t *testing.T) {
@@ -313,9 +307,10 @@ func TestWithoutBatching(t *testing.T) {
 	}
 }
 
-// TestOldSchemaStoresNothingWholeTableUndistributed: on a table that has migration 1 only, no login is
+// TestOldSchemaStoresNothing: on a table that has migration 1 only, no login is
 // acknowledged.
-func TestOldSchemaStoresNothingWholeTableUndistributed(t *testing.T) {
+func TestOldSchemaStoresNothing(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	cache, pool := setup[raw](t)
 	for _, statement := range []string{
 		"DROP TABLE session_cache",
@@ -345,9 +340,10 @@ func TestOldSchemaStoresNothingWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestReadOnlyServerWholeTable: everything that changes a session says what is wrong, and nothing
+// TestReadOnlyServer: everything that changes a session says what is wrong, and nothing
 // else fails.
-func TestReadOnlyServerWholeTable(t *testing.T) {
+func TestReadOnlyServer(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
 	token, id := issue(t, cache, userOf(newID())), set(t, cache, raw(`{}`))
 	config := pool.Config()
@@ -375,25 +371,4 @@ func TestReadOnlyServerWholeTable(t *testing.T) {
 			t.Errorf("%s: %v; want it to say why", call, err)
 		}
 	}
-}
-
-// TestPurgeEndsWithItsBudget has a purge meet a lock on the table.
-func TestPurgeEndsWithItsBudget(t *testing.T) {
-	cache, pool := setup[raw](t)
-	sessiontest.Elapse(t, pool, named(set(t, cache, raw(`{}`))), 2*time.Hour)
-	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(t.Context(), "LOCK TABLE session_cache IN ACCESS EXCLUSIVE MODE"); err != nil {
-			return err
-		}
-		start := time.Now()
-		n, err := cache.Purge(t.Context(), sessioncache.WithBudget(100*time.Millisecond))
-		if took := time.Since(start); n != 0 || err != nil || took > 30*time.Second {
-			t.Errorf("Purge = %d, %v after %s; want it to give up", n, err, took)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	wantGivenBack(t, pool)
 }

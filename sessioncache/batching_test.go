@@ -8,66 +8,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// gate holds the first statement back until it is opened, and notes them all.
-type gate struct {
-	open chan struct{}
-
-	mu         sync.Mutex
-	statements []string
-}
-
-func (g *gate) beforeStatement(ctx context.Context, name string) context.Context {
-	g.mu.Lock()
-	g.statements = append(g.statements, name)
-	first := len(g.statements) == 1
-	g.mu.Unlock()
-	if first {
-		<-g.open
-	}
-	return ctx
-}
-
-// inOneBatch runs a test on a Cache with one slot, which a first caller has, so
-// that all who come before the gate opens share a batch. Who has come is certain:
-// the test runs in a synctest bubble.
-func inOneBatch(t *testing.T, test func(t *testing.T, cache *sessioncache.Cache[raw], pool *pgxpool.Pool, g *gate)) {
-	t.Helper()
-	config, err := pgxpool.ParseConfig(sessiontest.NewDatabase(t).URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.MaxConns = 2 // and one of them is nobody's slot
-	synctest.Test(t, func(t *testing.T) {
-		g := &gate{open: make(chan struct{})}
-		config.ConnConfig.Tracer = beforeStatement(g.beforeStatement)
-		pool, err := pgxpool.NewWithConfig(t.Context(), config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pool.Close()
-		cache := sessioncache.New[raw](pool)
-		test(t, cache, pool, g)
-	})
-}
-
-// do runs a call in the background until it waits, and returns where its error
-// will be.
-func do(call func() error) <-chan error {
-	result := make(chan error, 1)
-	go func() { result <- call() }()
-	synctest.Wait()
-	return result
-}
 
 func TestLookupsShareAStatement(t *testing.T) {
 	t.Parallel()
@@ -296,9 +245,9 @@ func TestPanickingUsers(t *testing.T) {
 	var all sync.WaitGroup
 	for range 32 {
 		all.Go(func() {
-			wantPanic(t, func() { _ = cache.Set(t.Context(), newID(), explosive{}) })
-			wantPanic(t, func() { _, _, _ = cache.Get(t.Context(), id) })
-			wantPanic(t, func() { _, _ = cache.Update(t.Context(), id, func(*explosive) error { return nil }) })
+			suite.WantPanic(t, func() { _ = cache.Set(t.Context(), newID(), explosive{}) })
+			suite.WantPanic(t, func() { _, _, _ = cache.Get(t.Context(), id) })
+			suite.WantPanic(t, func() { _, _ = cache.Update(t.Context(), id, func(*explosive) error { return nil }) })
 			wantUser(t, rawCache, id, `{}`)
 		})
 	}

@@ -13,117 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// idCalls are the calls that take the id of a plain session.
-func idCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, id string) error {
-	return map[string]func(ctx context.Context, id string) error{
-		"Set": func(ctx context.Context, id string) error { return cache.Set(ctx, id, raw(`{}`)) },
-		"Get": func(ctx context.Context, id string) error {
-			_, ok, err := cache.Get(ctx, id)
-			return notOK(ok, err)
-		},
-		"GetAll": func(ctx context.Context, id string) error { return second(cache.GetAll(ctx, newID(), id)) },
-		"Delete": cache.Delete,
-		"Update": func(ctx context.Context, id string) error {
-			ok, err := cache.Update(ctx, id, func(*raw) error { return nil })
-			return notOK(ok, err)
-		},
-	}
-}
-
-// tokenCalls are the calls that take a token.
-func tokenCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, token sid.Token) error {
-	renew := func(options ...sessioncache.RenewOption) func(ctx context.Context, token sid.Token) error {
-		return func(ctx context.Context, token sid.Token) error {
-			renewed, ok, err := cache.Renew(ctx, token, options...)
-			return notOK(ok || !renewed.IsZero(), err)
-		}
-	}
-	return map[string]func(ctx context.Context, token sid.Token) error{
-		"Authenticate": func(ctx context.Context, token sid.Token) error {
-			_, ok, err := cache.Authenticate(ctx, token)
-			return notOK(ok, err)
-		},
-		"UpdateSession": func(ctx context.Context, token sid.Token) error {
-			ok, err := cache.UpdateSession(ctx, token, func(*raw) error { return nil })
-			return notOK(ok, err)
-		},
-		"Renew":                  renew(),
-		"Renew, reauthenticated": renew(sessioncache.Reauthenticated()),
-		"Revoke":                 cache.Revoke,
-		"Retire": func(ctx context.Context, token sid.Token) error {
-			was, err := cache.Retire(ctx, token)
-			return notOK(was, err)
-		},
-		"Alive": func(ctx context.Context, token sid.Token) error {
-			alive, err := cache.Alive(ctx, sid.NewToken(), token)
-			return notOK(alive != nil, err)
-		},
-	}
-}
-
-// userCalls are the calls that take a user's id.
-func userCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, userID string) error {
-	return map[string]func(ctx context.Context, userID string) error{
-		"UserSessions": func(ctx context.Context, userID string) error { return second(cache.UserSessions(ctx, userID)) },
-		"DeleteUserSessions": func(ctx context.Context, userID string) error {
-			return second(cache.DeleteUserSessions(ctx, userID, sid.NewToken().Handle()))
-		},
-	}
-}
-
-// calls are all calls, made for a session with this id or this token.
-func calls(cache *sessioncache.Cache[raw], id string, token sid.Token) map[string]func(ctx context.Context) error {
-	all := map[string]func(ctx context.Context) error{
-		"Issue": func(ctx context.Context) error {
-			issued, err := cache.Issue(ctx, userOf("u"))
-			return notOK(!issued.IsZero(), err)
-		},
-		"Issue, limited": func(ctx context.Context) error {
-			issued, err := cache.Issue(ctx, userOf("u"), sessioncache.MaxSessions(1))
-			return notOK(!issued.IsZero(), err)
-		},
-		"Session": func(ctx context.Context) error {
-			_, ok, err := cache.Session(ctx, token.Handle())
-			return notOK(ok, err)
-		},
-		"DeleteSession": func(ctx context.Context) error {
-			was, err := cache.DeleteSession(ctx, token.Handle())
-			return notOK(was, err)
-		},
-		"Tx": func(ctx context.Context) error {
-			return cache.Tx(ctx, func(_ pgx.Tx, cache *sessioncache.Cache[raw]) error { return cache.Delete(ctx, id) })
-		},
-		"Purge":     func(ctx context.Context) error { return second(cache.Purge(ctx)) },
-		"Stats":     func(ctx context.Context) error { return second(cache.Stats(ctx)) },
-		"Reindex":   cache.Reindex,
-		"DeleteAll": func(ctx context.Context) error { return second(cache.DeleteAll(ctx)) },
-	}
-	for name, call := range idCalls(cache) {
-		all[name] = func(ctx context.Context) error { return call(ctx, id) }
-	}
-	for name, call := range tokenCalls(cache) {
-		all[name] = func(ctx context.Context) error { return call(ctx, token) }
-	}
-	for name, call := range userCalls(cache) {
-		all[name] = func(ctx context.Context) error { return call(ctx, "u") }
-	}
-	return all
-}
-
-func notOK(ok bool, err error) error {
-	if ok && err != nil {
-		return errors.New("ok with an error")
-	}
-	return err
-}
 
 // TestKindsAreComplete: wantError counts on it.
 func TestKindsAreComplete(t *testing.T) {
@@ -234,8 +130,9 @@ func wantNoneIn(t *testing.T, err error, id string, token sid.Token) {
 	}
 }
 
-// TestUnmigratedWholeTable expects the errors to say what to do.
-func TestUnmigratedWholeTable(t *testing.T) {
+// TestUnmigrated expects the errors to say what to do.
+func TestUnmigrated(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
 	unmigrated := func(call string, err error) {
 		t.Helper()
@@ -262,40 +159,6 @@ func TestUnmigratedWholeTable(t *testing.T) {
 		unmigrated(call, err)
 		wantNoneIn(t, err, id, token)
 	}
-}
-
-// network is the way to the server, which a test can cut.
-type network struct {
-	mu    sync.Mutex
-	down  bool
-	conns []net.Conn
-}
-
-func (n *network) configure(c *pgxpool.Config) {
-	dial := c.ConnConfig.DialFunc
-	c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.down {
-			return nil, syscall.ECONNREFUSED
-		}
-		conn, err := dial(ctx, network, address)
-		n.conns = append(n.conns, conn)
-		return conn, err
-	}
-}
-
-// cut breaks every connection, and whether new ones can be made.
-func (n *network) cut(down bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.down = down
-	for _, conn := range n.conns {
-		if conn != nil {
-			_ = conn.Close()
-		}
-	}
-	n.conns = nil
 }
 
 // TestServerGoesAway cuts the connections in the middle of work: no call takes

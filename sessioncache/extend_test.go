@@ -13,15 +13,15 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-const idleTimeout = 20 * time.Minute
-
-// TestIdleTimeoutOneClock looks at a session at the very instants.
-func TestIdleTimeoutOneClock(t *testing.T) {
+// TestIdleTimeout looks at a session at the very instants.
+func TestIdleTimeout(t *testing.T) {
+	suite.Require(t, suite.Undistributed)
 	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
 	id := set(t, cache, raw(`{}`))
 	sessionID, err := sid.Parse(id)
@@ -29,7 +29,7 @@ func TestIdleTimeoutOneClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		tx = oneClock{tx}
+		tx = suite.OneClock{Tx: tx}
 		inTx := cache.WithTx(tx)
 		for _, instant := range []struct {
 			name     string
@@ -46,11 +46,7 @@ func TestIdleTimeoutOneClock(t *testing.T) {
 			{"up to the deadline", 50 * time.Minute, 10 * time.Minute, true, 10 * time.Minute},
 			{"the deadline", time.Hour, 0, true, 0},
 		} {
-			execute(t, tx, `
-				UPDATE session_cache
-				SET session_startutc = now() - $1::interval, session_endutc = now() + $2::interval,
-				    session_deadlineutc = now() - $1::interval + interval '1 hour'
-				WHERE sessionid = $3`, instant.age, instant.ttl, id)
+			suite.SetTimes(t, tx, sessionID, -instant.age, instant.ttl, time.Hour-instant.age)
 			if _, ok, err := inTx.Get(t.Context(), id); err != nil || ok != instant.live {
 				t.Errorf("%s: Get = %v, %v; want %v", instant.name, ok, err, instant.live)
 			}
@@ -121,10 +117,10 @@ func TestIdleTimeoutIsTheSessions(t *testing.T) {
 // are extended, each once.
 func TestBatchedLookupsExtend(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log suite.Log
 	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = 2 })
 	cache := sessioncache.New[raw](pool, sessioncache.WithIdleTimeout(idleTimeout),
-		sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+		sessioncache.WithLogger(log.Logger(slog.LevelDebug)))
 	const sessions, rounds = 8, 20
 	for range rounds {
 		var ids []string
@@ -227,7 +223,7 @@ func TestExtensionGoesBySecret(t *testing.T) {
 // cannot be extended.
 func TestExtendFails(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log suite.Log
 	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
 		c.ConnConfig.Tracer = beforeStatement(func(ctx context.Context, name string) context.Context {
 			if name != "ExtendSession" {
@@ -238,7 +234,7 @@ func TestExtendFails(t *testing.T) {
 			return ended
 		})
 	})
-	cache := sessioncache.New[raw](pool, sessioncache.WithIdleTimeout(idleTimeout), sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	cache := sessioncache.New[raw](pool, sessioncache.WithIdleTimeout(idleTimeout), sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	id, token := set(t, cache, raw(`{}`)), issue(t, cache, raw(`{}`))
 	sessiontest.Elapse(t, pool, named(id), idleTimeout/2)
 	sessiontest.Elapse(t, pool, token.Handle(), idleTimeout/2)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/changefeed"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -54,9 +55,10 @@ func pollChanges(t *testing.T, feed *changefeed.Feed) changefeed.Poll {
 	return poll
 }
 
-// TestPurgeOfTheFeedWholeTableUndistributed: of two that poll, the one that stops meanwhile
-// is told that changes are missing, and the other is told every change.
-func TestPurgeOfTheFeedWholeTableUndistributed(t *testing.T) {
+// TestPurgeOfTheFeed: of two that poll, the one that stops meanwhile is told that changes
+// are missing, and the other is told every change.
+func TestPurgeOfTheFeed(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	cache, pool := setup[raw](t)
 	stopped, polling := changefeed.New(db.New(pool)), changefeed.New(db.New(pool))
 	stopped.Applied(pollChanges(t, stopped))
@@ -86,7 +88,7 @@ func TestPurgeOfTheFeedWholeTableUndistributed(t *testing.T) {
 	var reports []sessioncache.Progress
 	report := sessioncache.WithProgress(func(p sessioncache.Progress) { reports = append(reports, p) })
 	// The tests beside this one have transactions under way, which hold the horizon up.
-	eventually(t, "the changes are purged", func() bool {
+	suite.Eventually(t, "the changes are purged", func() bool {
 		purgeLater(t, cache, pool, report)
 		polling.Applied(pollChanges(t, polling))
 		stats, _, err := cache.FeedStats(t.Context())
@@ -109,7 +111,8 @@ func TestPurgeOfTheFeedWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-func TestPurgeOfTheFeedBudgetWholeTableUndistributed(t *testing.T) {
+func TestPurgeOfTheFeedBudget(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	cache, pool := setup[raw](t)
 	addChanges(t, pool, 3500)
 	insertMany(t, pool, 3000, -time.Hour)
@@ -123,9 +126,10 @@ func TestPurgeOfTheFeedBudgetWholeTableUndistributed(t *testing.T) {
 	wantChanges(t, cache, 0)
 }
 
-// TestPurgeOfTheFeedEndsWithItsBudgetWholeTableUndistributed has a transaction hold changes
-// that are to be purged.
-func TestPurgeOfTheFeedEndsWithItsBudgetWholeTableUndistributed(t *testing.T) {
+// TestPurgeOfTheFeedEndsWithItsBudget has a transaction hold changes that are to be
+// purged.
+func TestPurgeOfTheFeedEndsWithItsBudget(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	cache, pool := setup[raw](t)
 	addChanges(t, pool, 10)
 	tx, err := pool.Begin(t.Context())
@@ -143,7 +147,8 @@ func TestPurgeOfTheFeedEndsWithItsBudgetWholeTableUndistributed(t *testing.T) {
 	wantChanges(t, cache, 10)
 }
 
-func TestPurgersOfTheFeedRaceWholeTableUndistributed(t *testing.T) {
+func TestPurgersOfTheFeedRace(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	cache, pool := setup[raw](t)
 	for range 5 {
 		addChanges(t, pool, 3000)
@@ -163,9 +168,9 @@ func TestPurgersOfTheFeedRaceWholeTableUndistributed(t *testing.T) {
 	wantChanges(t, cache, 0)
 }
 
-// TestPurgeOfTheFeedInTransactionWholeTableUndistributed: it happens with the transaction, or
-// not at all.
-func TestPurgeOfTheFeedInTransactionWholeTableUndistributed(t *testing.T) {
+// TestPurgeOfTheFeedInTransaction: it happens with the transaction, or not at all.
+func TestPurgeOfTheFeedInTransaction(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	cache, pool := setup[raw](t)
 	addChanges(t, pool, 1500)
 	execute(t, pool, "UPDATE session_change_state SET candidateutc = candidateutc - interval '11 minutes'")
@@ -198,11 +203,11 @@ func TestPurgeOfTheFeedInTransactionWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestPurgeWithoutAFeedWholeTableUndistributed purges the sessions, also in a transaction,
-// which goes on.
-func TestPurgeWithoutAFeedWholeTableUndistributed(t *testing.T) {
-	var log syncBuffer
-	cache, pool := setup[raw](t, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+// TestPurgeWithoutAFeed purges the sessions, also in a transaction, which goes on.
+func TestPurgeWithoutAFeed(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
+	var log suite.Log
+	cache, pool := setup[raw](t, sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	if _, err := pool.Exec(t.Context(), "ALTER TABLE session_change_state RENAME TO gone"); err != nil {
 		t.Fatal(err)
 	}
@@ -250,22 +255,20 @@ func TestPurgeWithoutAFeedWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestPurgeWithoutRightsOnTheFeedWholeTableUndistributed has a janitor purge as a role that
-// may purge the sessions and no more, and then gets the rights.
-func TestPurgeWithoutRightsOnTheFeedWholeTableUndistributed(t *testing.T) {
-	var log syncBuffer
+// TestPurgeWithoutRightsOnTheFeed has a janitor purge as a role that may purge the
+// sessions and no more, and then gets the rights.
+func TestPurgeWithoutRightsOnTheFeed(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase, suite.Undistributed)
+	var log suite.Log
 	owner, pool := setup[raw](t)
-	role := "r" + strings.ReplaceAll(newID(), "-", "")
-	ownersTurn := func(statements ...string) {
+	role := suite.NewRole(t, pool)
+	grant := func(rights string) {
 		t.Helper()
-		for _, statement := range statements {
-			if _, err := pool.Exec(context.WithoutCancel(t.Context()), statement); err != nil {
-				t.Fatalf("%s: %v", statement, err)
-			}
+		if _, err := pool.Exec(t.Context(), "GRANT "+rights+" TO "+role); err != nil {
+			t.Fatalf("%s: %v", rights, err)
 		}
 	}
-	ownersTurn("CREATE ROLE "+role, "GRANT SELECT, UPDATE, DELETE ON session_cache TO "+role)
-	t.Cleanup(func() { ownersTurn("DROP OWNED BY "+role, "DROP ROLE "+role) })
+	grant("SELECT, UPDATE, DELETE ON session_cache")
 	config := pool.Config()
 	config.ConnConfig.RuntimeParams["role"] = role
 	restricted, err := pgxpool.NewWithConfig(t.Context(), config)
@@ -275,7 +278,7 @@ func TestPurgeWithoutRightsOnTheFeedWholeTableUndistributed(t *testing.T) {
 	t.Cleanup(restricted.Close)
 
 	addChanges(t, pool, 10)
-	cache := sessioncache.New[raw](restricted, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	cache := sessioncache.New[raw](restricted, sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	ctx, cancel := context.WithCancel(t.Context())
 	var janitor sync.WaitGroup
 	janitor.Go(func() { cache.RunJanitor(ctx, 20*time.Millisecond) })
@@ -283,42 +286,20 @@ func TestPurgeWithoutRightsOnTheFeedWholeTableUndistributed(t *testing.T) {
 	defer cancel()
 	for range 2 {
 		insertMany(t, pool, 10, -time.Hour)
-		eventually(t, "the sessions are purged", func() bool {
+		suite.Eventually(t, "the sessions are purged", func() bool {
 			stats, err := owner.Stats(t.Context())
 			return err == nil && stats.Expired == 0
 		})
 	}
-	eventually(t, "it says what is missing", func() bool { return strings.Contains(log.String(), "change feed not purged") })
+	suite.Eventually(t, "it says what is missing", func() bool { return strings.Contains(log.String(), "change feed not purged") })
 	wantChanges(t, owner, 10)
-	ownersTurn("GRANT SELECT, DELETE ON session_change TO "+role, "GRANT SELECT, UPDATE ON session_change_state TO "+role)
-	eventually(t, "the changes are purged", func() bool {
+	grant("SELECT, DELETE ON session_change")
+	grant("SELECT, UPDATE ON session_change_state")
+	suite.Eventually(t, "the changes are purged", func() bool {
 		stats, _, err := owner.FeedStats(t.Context())
 		return err == nil && stats.Changes == 0
 	})
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=WARN") {
 		t.Errorf("the log says: %s", got)
 	}
-}
-
-func TestFeedStatsWholeTableUndistributed(t *testing.T) {
-	cache, pool := setup[raw](t)
-	stats, ok, err := cache.FeedStats(t.Context())
-	if err != nil || !ok || stats.Changes != 0 || stats.Bytes <= 0 || stats.Age <= 0 || stats.NearCaches != "unused" {
-		t.Errorf("FeedStats = %+v, %v, %v", stats, ok, err)
-	}
-	execute(t, pool, "UPDATE session_change_state SET candidateutc = statement_timestamp() - interval '1 hour'")
-	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(1))
-	id := set(t, near, raw(`{}`))
-	eventually(t, "near caches are in use", func() bool {
-		wantUser(t, near, id, `{}`)
-		stats, ok, err = cache.FeedStats(t.Context())
-		return stats.NearCaches == "used"
-	})
-	if err != nil || !ok || stats.Age < time.Hour || stats.Age > time.Hour+10*time.Minute {
-		t.Errorf("FeedStats = %+v, %v, %v", stats, ok, err)
-	}
-	closed, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, _, err = cache.FeedStats(closed)
-	wantError(t, "FeedStats", err, sessioncache.ErrUnavailable)
 }

@@ -1,6 +1,7 @@
 package sessioncache_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
@@ -18,13 +20,14 @@ func TestGetAbsent(t *testing.T) {
 	wantNone(t, cache, newID())
 }
 
-// TestSessionIsLiveFromStartToEndOneClock looks at a session at the very instants.
-func TestSessionIsLiveFromStartToEndOneClock(t *testing.T) {
+// TestSessionIsLiveFromStartToEnd looks at a session at the very instants.
+func TestSessionIsLiveFromStartToEnd(t *testing.T) {
+	suite.Require(t, suite.Undistributed)
 	cache, pool := setup[raw](t)
 	id, token := set(t, cache, raw(`{}`)), issue(t, cache, raw(`{}`))
-	ids := []string{id, token.Handle().String()}
+	ids := []fmt.Stringer{named(id), token.Handle()}
 	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
-		tx = oneClock{tx}
+		tx = suite.OneClock{Tx: tx}
 		inTx := cache.WithTx(tx)
 		for _, instant := range []struct {
 			name       string
@@ -38,11 +41,7 @@ func TestSessionIsLiveFromStartToEndOneClock(t *testing.T) {
 			{"a microsecond after it", -time.Hour, -time.Microsecond, false},
 		} {
 			for _, id := range ids {
-				execute(t, tx, `
-					UPDATE session_cache
-					SET session_startutc = now() + $1::interval, session_endutc = now() + $2::interval,
-					    session_deadlineutc = now() + $2::interval
-					WHERE sessionid = $3`, instant.start, instant.end, id)
+				suite.SetTimes(t, tx, id, instant.start, instant.end, instant.end)
 			}
 			want := func(call string, ok bool, err error) {
 				t.Helper()

@@ -1,19 +1,23 @@
 package sessioncache_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -21,6 +25,8 @@ import (
 
 // raw is the T of tests that look at the JSON itself.
 type raw = json.RawMessage
+
+const idleTimeout = 20 * time.Minute
 
 func setup[T any](t *testing.T, options ...sessioncache.Option) (*sessioncache.Cache[T], *pgxpool.Pool) {
 	t.Helper()
@@ -130,16 +136,6 @@ func wantErrorIs(t *testing.T, what string, err, want error) {
 	}
 }
 
-func wantPanic(t *testing.T, f func()) {
-	t.Helper()
-	defer func() {
-		if recover() == nil {
-			t.Error("it did not panic")
-		}
-	}()
-	f()
-}
-
 // second returns the error of a call that returns something else first.
 func second[R any](_ R, err error) error {
 	return err
@@ -181,39 +177,11 @@ func micros(n int64) time.Duration {
 	return time.Duration(n) * time.Microsecond
 }
 
-// eventually waits for what nobody announces.
-func eventually(t *testing.T, what string, happens func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !happens(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("a minute, and not yet: %s", what)
-		}
-	}
-}
-
 // wantGivenBack waits until the pool has all of its connections. One on which a
 // statement was cancelled is closed in the background.
 func wantGivenBack(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	eventually(t, "every connection is given back", func() bool { return pool.Stat().AcquiredConns() == 0 })
-}
-
-// syncBuffer is a log that several goroutines write.
-type syncBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
+	suite.Eventually(t, "every connection is given back", func() bool { return pool.Stat().AcquiredConns() == 0 })
 }
 
 // beforeStatement is a tracer that a function is: it is called with the name of each
@@ -227,27 +195,375 @@ func (f beforeStatement) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data 
 
 func (beforeStatement) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// oneClock is a transaction in which all statements run at one instant, now(). It
-// is for tests of the very instants at which something begins or ends.
-type oneClock struct{ pgx.Tx }
-
-func (tx oneClock) Begin(ctx context.Context) (pgx.Tx, error) {
-	savepoint, err := tx.Tx.Begin(ctx)
-	return oneClock{savepoint}, err
+// insertMany stores n sessions that started long ago. They end a second apart, the last a
+// second before the given time from now.
+func insertMany(t *testing.T, database sessioncache.DB, n int, end time.Duration) {
+	t.Helper()
+	tag, err := database.Exec(context.Background(), `
+		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+		SELECT gen_random_uuid(), '{}', now() - interval '30 days', ends, ends
+		FROM generate_series(1, $1::int) AS n, LATERAL (SELECT now() + $2::interval - make_interval(secs => n)) AS end_of (ends)`, n, end)
+	if err != nil || tag.RowsAffected() != int64(n) {
+		t.Fatal(tag, err)
+	}
 }
 
-func (tx oneClock) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
-	return tx.Tx.Exec(ctx, atNow(sql), arguments...)
+func wantStats(t *testing.T, cache *sessioncache.Cache[raw], live, expired int64) {
+	t.Helper()
+	stats, err := cache.Stats(t.Context())
+	if err != nil || stats.Live != live || stats.Expired != expired {
+		t.Errorf("Stats = %+v, %v; want %d live, %d expired", stats, err, live, expired)
+	}
 }
 
-func (tx oneClock) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
-	return tx.Tx.Query(ctx, atNow(sql), arguments...)
+// twice stores two sessions under one id.
+func twice(t *testing.T, cache *sessioncache.Cache[raw], id string) error {
+	t.Helper()
+	if err := cache.Set(t.Context(), id, raw(`{}`)); err != nil {
+		return err
+	}
+	return cache.Set(t.Context(), id, raw(`{}`))
 }
 
-func (tx oneClock) QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row {
-	return tx.Tx.QueryRow(ctx, atNow(sql), arguments...)
+// gate holds the first statement back until it is opened, and notes them all.
+type gate struct {
+	open chan struct{}
+
+	mu         sync.Mutex
+	statements []string
 }
 
-func atNow(sql string) string {
-	return strings.ReplaceAll(sql, "statement_timestamp()", "now()")
+func (g *gate) beforeStatement(ctx context.Context, name string) context.Context {
+	g.mu.Lock()
+	g.statements = append(g.statements, name)
+	first := len(g.statements) == 1
+	g.mu.Unlock()
+	if first {
+		<-g.open
+	}
+	return ctx
+}
+
+// inOneBatch runs a test on a Cache with one slot, which a first caller has, so
+// that all who come before the gate opens share a batch. Who has come is certain:
+// the test runs in a synctest bubble.
+func inOneBatch(t *testing.T, test func(t *testing.T, cache *sessioncache.Cache[raw], pool *pgxpool.Pool, g *gate)) {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(sessiontest.NewDatabase(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.MaxConns = 2 // and one of them is nobody's slot
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		config.ConnConfig.Tracer = beforeStatement(g.beforeStatement)
+		pool, err := pgxpool.NewWithConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pool.Close()
+		cache := sessioncache.New[raw](pool)
+		test(t, cache, pool, g)
+	})
+}
+
+// do runs a call in the background until it waits, and returns where its error
+// will be.
+func do(call func() error) <-chan error {
+	result := make(chan error, 1)
+	go func() { result <- call() }()
+	synctest.Wait()
+	return result
+}
+
+// idCalls are the calls that take the id of a plain session.
+func idCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, id string) error {
+	return map[string]func(ctx context.Context, id string) error{
+		"Set": func(ctx context.Context, id string) error { return cache.Set(ctx, id, raw(`{}`)) },
+		"Get": func(ctx context.Context, id string) error {
+			_, ok, err := cache.Get(ctx, id)
+			return notOK(ok, err)
+		},
+		"GetAll": func(ctx context.Context, id string) error { return second(cache.GetAll(ctx, newID(), id)) },
+		"Delete": cache.Delete,
+		"Update": func(ctx context.Context, id string) error {
+			ok, err := cache.Update(ctx, id, func(*raw) error { return nil })
+			return notOK(ok, err)
+		},
+	}
+}
+
+// tokenCalls are the calls that take a token.
+func tokenCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, token sid.Token) error {
+	renew := func(options ...sessioncache.RenewOption) func(ctx context.Context, token sid.Token) error {
+		return func(ctx context.Context, token sid.Token) error {
+			renewed, ok, err := cache.Renew(ctx, token, options...)
+			return notOK(ok || !renewed.IsZero(), err)
+		}
+	}
+	return map[string]func(ctx context.Context, token sid.Token) error{
+		"Authenticate": func(ctx context.Context, token sid.Token) error {
+			_, ok, err := cache.Authenticate(ctx, token)
+			return notOK(ok, err)
+		},
+		"UpdateSession": func(ctx context.Context, token sid.Token) error {
+			ok, err := cache.UpdateSession(ctx, token, func(*raw) error { return nil })
+			return notOK(ok, err)
+		},
+		"Renew":                  renew(),
+		"Renew, reauthenticated": renew(sessioncache.Reauthenticated()),
+		"Revoke":                 cache.Revoke,
+		"Retire": func(ctx context.Context, token sid.Token) error {
+			was, err := cache.Retire(ctx, token)
+			return notOK(was, err)
+		},
+		"Alive": func(ctx context.Context, token sid.Token) error {
+			alive, err := cache.Alive(ctx, sid.NewToken(), token)
+			return notOK(alive != nil, err)
+		},
+	}
+}
+
+// userCalls are the calls that take a user's id.
+func userCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context, userID string) error {
+	return map[string]func(ctx context.Context, userID string) error{
+		"UserSessions": func(ctx context.Context, userID string) error { return second(cache.UserSessions(ctx, userID)) },
+		"DeleteUserSessions": func(ctx context.Context, userID string) error {
+			return second(cache.DeleteUserSessions(ctx, userID, sid.NewToken().Handle()))
+		},
+	}
+}
+
+// calls are all calls, made for a session with this id or this token.
+func calls(cache *sessioncache.Cache[raw], id string, token sid.Token) map[string]func(ctx context.Context) error {
+	all := map[string]func(ctx context.Context) error{
+		"Issue": func(ctx context.Context) error {
+			issued, err := cache.Issue(ctx, userOf("u"))
+			return notOK(!issued.IsZero(), err)
+		},
+		"Issue, limited": func(ctx context.Context) error {
+			issued, err := cache.Issue(ctx, userOf("u"), sessioncache.MaxSessions(1))
+			return notOK(!issued.IsZero(), err)
+		},
+		"Session": func(ctx context.Context) error {
+			_, ok, err := cache.Session(ctx, token.Handle())
+			return notOK(ok, err)
+		},
+		"DeleteSession": func(ctx context.Context) error {
+			was, err := cache.DeleteSession(ctx, token.Handle())
+			return notOK(was, err)
+		},
+		"Tx": func(ctx context.Context) error {
+			return cache.Tx(ctx, func(_ pgx.Tx, cache *sessioncache.Cache[raw]) error { return cache.Delete(ctx, id) })
+		},
+		"Purge":     func(ctx context.Context) error { return second(cache.Purge(ctx)) },
+		"Stats":     func(ctx context.Context) error { return second(cache.Stats(ctx)) },
+		"Reindex":   cache.Reindex,
+		"DeleteAll": func(ctx context.Context) error { return second(cache.DeleteAll(ctx)) },
+	}
+	for name, call := range idCalls(cache) {
+		all[name] = func(ctx context.Context) error { return call(ctx, id) }
+	}
+	for name, call := range tokenCalls(cache) {
+		all[name] = func(ctx context.Context) error { return call(ctx, token) }
+	}
+	for name, call := range userCalls(cache) {
+		all[name] = func(ctx context.Context) error { return call(ctx, "u") }
+	}
+	return all
+}
+
+func notOK(ok bool, err error) error {
+	if ok && err != nil {
+		return errors.New("ok with an error")
+	}
+	return err
+}
+
+// network is the way to the server, which a test can cut.
+type network struct {
+	mu    sync.Mutex
+	down  bool
+	conns []net.Conn
+}
+
+func (n *network) configure(c *pgxpool.Config) {
+	dial := c.ConnConfig.DialFunc
+	c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.down {
+			return nil, syscall.ECONNREFUSED
+		}
+		conn, err := dial(ctx, network, address)
+		n.conns = append(n.conns, conn)
+		return conn, err
+	}
+}
+
+// cut breaks every connection, and whether new ones can be made.
+func (n *network) cut(down bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.down = down
+	for _, conn := range n.conns {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
+	n.conns = nil
+}
+
+func total(h sessioncache.Histogram) (n uint64) {
+	for _, count := range h.Counts {
+		n += count
+	}
+	return n
+}
+
+// setupNear returns a Cache with a near cache that works and keeps what it looks up, and
+// one of another server, without.
+func setupNear[T any](t *testing.T, options ...sessioncache.Option) (near, other *sessioncache.Cache[T], pool *pgxpool.Pool) {
+	t.Helper()
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
+	t.Parallel()
+	pool = sessiontest.NewPool(t)
+	other = sessioncache.New[T](pool)
+	near = sessioncache.New[T](pool, append(options, sessioncache.WithNearCache(1000))...)
+	id := set(t, sessioncache.New[raw](pool), raw(`{}`))
+	suite.Eventually(t, "the near cache keeps a session", func() bool {
+		if _, ok, err := near.Get(t.Context(), id); !ok || err != nil {
+			t.Fatalf("Get = %v, %v", ok, err)
+		}
+		return near.Metrics().NearCache.Hits > 0
+	})
+	return near, other, pool
+}
+
+// setupRace is setup for races: on a pool with a few more connections, so that
+// statements of several callers meet in the server.
+func setupRace[T any](t *testing.T) (*sessioncache.Cache[T], *pgxpool.Pool) {
+	t.Helper()
+	t.Parallel()
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = 10 })
+	return sessioncache.New[T](pool), pool
+}
+
+// rounds runs a test n times, a dozen at once.
+func rounds(n int, round func()) {
+	var all sync.WaitGroup
+	var begun atomic.Int64
+	for range 12 {
+		all.Go(func() {
+			for begun.Add(1) <= int64(n) {
+				round()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// atOnce starts functions together, and waits until all are done.
+func atOnce(functions ...func()) {
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for _, f := range functions {
+		all.Go(func() {
+			<-start
+			f()
+		})
+	}
+	close(start)
+	all.Wait()
+}
+
+// wantDead expects none of the tokens to open a session.
+func wantDead[T any](t *testing.T, cache *sessioncache.Cache[T], tokens ...sid.Token) {
+	t.Helper()
+	alive, err := cache.Alive(t.Context(), tokens...)
+	if err != nil || len(alive) != len(tokens) {
+		t.Errorf("Alive = %v, %v", alive, err)
+	}
+	for i, alive := range alive {
+		if alive {
+			t.Errorf("token %d of %d opens the session", i+1, len(tokens))
+		}
+	}
+}
+
+// wholeRow is all that the table holds of a session, as text; empty when it is
+// absent.
+func wholeRow(t *testing.T, database sessioncache.DB, session fmt.Stringer) (row string) {
+	t.Helper()
+	err := database.QueryRow(t.Context(), `SELECT s::text FROM session_cache AS s WHERE sessionid = $1::text::uuid`, session.String()).Scan(&row)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		t.Fatal(err)
+	}
+	return row
+}
+
+// wantUnchanged notes the rows of sessions, and returns a check that they are still
+// the same.
+func wantUnchanged[S fmt.Stringer](t *testing.T, database sessioncache.DB, sessions ...S) func(after string) {
+	t.Helper()
+	before := make([]string, len(sessions))
+	for i, session := range sessions {
+		if before[i] = wholeRow(t, database, session); before[i] == "" {
+			t.Fatalf("session %d is absent", i)
+		}
+	}
+	return func(after string) {
+		t.Helper()
+		for i, session := range sessions {
+			if row := wholeRow(t, database, session); row != before[i] {
+				t.Errorf("after %s the row is %q; want %q", after, row, before[i])
+			}
+		}
+	}
+}
+
+// tokensInAllStates issues a session in each state that a token can find it in, and
+// returns the token that opens it, or did.
+func tokensInAllStates(t *testing.T, cache *sessioncache.Cache[raw], pool *pgxpool.Pool, user raw) map[string]sid.Token {
+	t.Helper()
+	tokens := map[string]sid.Token{
+		"live":                      issue(t, cache, user),
+		"anonymous":                 issue(t, cache, user, sessioncache.Anonymous()),
+		"expired":                   issue(t, cache, user),
+		"renewed a moment ago":      renew(t, cache, issue(t, cache, user)),
+		"renewed long ago":          renew(t, cache, issue(t, cache, user)),
+		"re-authenticated long ago": renew(t, cache, issue(t, cache, user), sessioncache.Reauthenticated()),
+		"with an idle timeout that is to be extended": issue(t, cache, user, sessioncache.IdleTimeout(idleTimeout)),
+	}
+	for state, age := range map[string]time.Duration{
+		"expired": 2 * time.Hour, "renewed long ago": time.Minute, "re-authenticated long ago": time.Minute,
+		"with an idle timeout that is to be extended": idleTimeout / 2,
+	} {
+		sessiontest.Elapse(t, pool, tokens[state].Handle(), age)
+	}
+	return tokens
+}
+
+type counter struct {
+	N int `json:"n"`
+}
+
+func increment(c *counter) error {
+	c.N++
+	return nil
+}
+
+// wantSessions expects a user to have these sessions with a token, newest first.
+func wantSessions(t *testing.T, cache *sessioncache.Cache[raw], user string, want ...sid.Token) {
+	t.Helper()
+	sessions, err := cache.UserSessions(t.Context(), user)
+	if err != nil || len(sessions) != len(want) || sessions == nil {
+		t.Fatalf("UserSessions = %v, %v; want %d", sessions, err, len(want))
+	}
+	for i, session := range sessions {
+		if session.Handle != want[i].Handle() || session.UserID != user || session.State != sessioncache.StateLive ||
+			session.TTL <= 0 || string(session.User) != string(userOf(user)) || session.Anonymous() {
+			t.Errorf("session %d is %+v; want %s, live", i, session, want[i].Handle())
+		}
+	}
 }

@@ -11,12 +11,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// TestJanitorWholeTable takes the database away from a janitor, and gives it back.
-func TestJanitorWholeTable(t *testing.T) {
+// TestJanitor takes the database away from a janitor, and gives it back.
+func TestJanitor(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	config, err := pgxpool.ParseConfig(database.URL)
@@ -35,8 +37,8 @@ func TestJanitorWholeTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = outside.Close(context.WithoutCancel(t.Context())) }()
-	var log syncBuffer
-	cache := sessioncache.New[raw](pool, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	var log suite.Log
+	cache := sessioncache.New[raw](pool, sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	clean := func() bool {
 		var n int
 		if err := outside.QueryRow(t.Context(), "SELECT count(*) FROM session_cache").Scan(&n); err != nil {
@@ -50,41 +52,41 @@ func TestJanitorWholeTable(t *testing.T) {
 	for range 3 { // two too many
 		janitors.Go(func() { cache.RunJanitor(ctx, 20*time.Millisecond) })
 	}
-	addExpired(t, outside, 1500)
-	eventually(t, "it purges", clean)
+	insertMany(t, outside, 1500, 0)
+	suite.Eventually(t, "it purges", clean)
 
 	network.cut(true)
-	addExpired(t, outside, 10)
-	eventually(t, "it says that it cannot", func() bool {
+	insertMany(t, outside, 10, 0)
+	suite.Eventually(t, "it says that it cannot", func() bool {
 		return strings.Contains(log.String(), `level=WARN msg="janitor failed"`)
 	})
 	network.cut(false)
-	eventually(t, "it purges again", clean)
+	suite.Eventually(t, "it purges again", clean)
 	cancel()
 	janitors.Wait()
 }
 
 func TestJanitorOutlivesPanics(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log suite.Log
 	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
 		c.ConnConfig.Tracer = beforeStatement(func(context.Context, string) context.Context { panic("in the tracer") })
 	})
-	cache := sessioncache.New[raw](pool, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	cache := sessioncache.New[raw](pool, sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		cache.RunJanitor(ctx, time.Millisecond)
 		close(done)
 	}()
-	eventually(t, "two panics are logged", func() bool { return strings.Count(log.String(), "panic: in the tracer") > 1 })
+	suite.Eventually(t, "two panics are logged", func() bool { return strings.Count(log.String(), "panic: in the tracer") > 1 })
 	cancel()
 	<-done
 }
 
 func TestJanitorMistakePanics(t *testing.T) {
 	cache, _ := setup[raw](t)
-	wantPanic(t, func() { cache.RunJanitor(t.Context(), 0) })
-	wantPanic(t, func() { sessioncache.WithBudget(0) })
-	wantPanic(t, func() { sessioncache.WithProgress(nil) })
+	suite.WantPanic(t, func() { cache.RunJanitor(t.Context(), 0) })
+	suite.WantPanic(t, func() { sessioncache.WithBudget(0) })
+	suite.WantPanic(t, func() { sessioncache.WithProgress(nil) })
 }

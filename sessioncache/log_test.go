@@ -1,20 +1,21 @@
 package sessioncache_test
 
 import (
-	"bytes"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-func TestLogShowsEventsAndNoIDsWholeTable(t *testing.T) {
-	var log bytes.Buffer
-	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+func TestLogShowsEventsAndNoIDs(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
+	var log suite.Log
+	logger := log.Logger(slog.LevelDebug)
 	cache, pool := setup[raw](t, sessioncache.WithLogger(logger))
 	ctx := t.Context()
 

@@ -1,91 +1,16 @@
 package sessioncache_test
 
 import (
-	"sync"
+	"context"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// insertMany stores n sessions that started long ago and end after the given
-// time from now.
-func insertMany(t *testing.T, pool *pgxpool.Pool, n int, end time.Duration) {
-	t.Helper()
-	_, err := pool.Exec(t.Context(), `
-		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
-		SELECT gen_random_uuid(), '{}', now() - interval '30 days', now() + $2::interval, now() + $2::interval
-		FROM generate_series(1, $1)`, n, end)
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestPurgeWholeTable(t *testing.T) {
-	cache, pool := setup[raw](t)
-	insertMany(t, pool, 4500, -time.Hour)
-	insertMany(t, pool, 10, time.Hour)
-	n, err := cache.Purge(t.Context())
-	if err != nil || n != 4500 {
-		t.Errorf("Purge = %d, %v; want 4500", n, err)
-	}
-	n, err = cache.Purge(t.Context())
-	if err != nil || n != 0 {
-		t.Errorf("second Purge = %d, %v; want 0", n, err)
-	}
-	stats, err := cache.Stats(t.Context())
-	if err != nil || stats != (sessioncache.Stats{Live: 10}) {
-		t.Errorf("Stats = %+v, %v; want 10 live", stats, err)
-	}
-}
-
-func TestPurgeRacingPurgeWholeTable(t *testing.T) {
-	cache, pool := setup[raw](t)
-	insertMany(t, pool, 10_000, -time.Hour)
-	var total int64
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			n, err := cache.Purge(t.Context())
-			if err != nil {
-				t.Error(err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			total += n
-		})
-	}
-	all.Wait()
-	if total != 10_000 {
-		t.Errorf("four who purged counted %d rows; want each of the 10,000 once", total)
-	}
-}
-
-// TestPurgePassesOverLockedRowsWholeTableUndistributed needs row locks: where they
-// are refused, a purge waits.
-func TestPurgePassesOverLockedRowsWholeTableUndistributed(t *testing.T) {
-	cache, pool := setup[raw](t)
-	id := set(t, cache, raw(`{}`))
-	sessiontest.Elapse(t, pool, named(id), 2*time.Hour)
-	insertMany(t, pool, 5, -time.Hour)
-	tx, err := pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(t.Context()) }()
-	if _, err := tx.Exec(t.Context(), `SELECT FROM session_cache WHERE sessionid = $1 FOR UPDATE`, id); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := cache.Purge(t.Context()); err != nil || n != 5 {
-		t.Errorf("Purge beside a locked row = %d, %v; want 5, without waiting", n, err)
-	}
-}
-
-func TestStatsWholeTable(t *testing.T) {
+func TestStats(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
 	insertMany(t, pool, 7, time.Hour)
 	insertMany(t, pool, 3, -time.Hour)
@@ -104,7 +29,8 @@ func TestStatsWholeTable(t *testing.T) {
 	}
 }
 
-func TestReindexWholeTable(t *testing.T) {
+func TestReindex(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
 	id := set(t, cache, raw(`{"still":"here"}`))
 	if err := cache.Reindex(t.Context()); err != nil {
@@ -119,7 +45,8 @@ func TestReindexWholeTable(t *testing.T) {
 	wantError(t, "Reindex in a transaction", cache.WithTx(tx).Reindex(t.Context()), sessioncache.ErrUnavailable)
 }
 
-func TestDeleteAllWholeTable(t *testing.T) {
+func TestDeleteAll(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
 	insertMany(t, pool, 3, time.Hour)
 	insertMany(t, pool, 2, -time.Hour)
@@ -138,4 +65,28 @@ func TestDeleteAllWholeTable(t *testing.T) {
 	if stats, err := cache.Stats(t.Context()); err != nil || stats != (sessioncache.Stats{}) {
 		t.Errorf("Stats = %+v, %v; want zeros", stats, err)
 	}
+}
+
+func TestFeedStats(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
+	cache, pool := setup[raw](t)
+	stats, ok, err := cache.FeedStats(t.Context())
+	if err != nil || !ok || stats.Changes != 0 || stats.Bytes <= 0 || stats.Age <= 0 || stats.NearCaches != "unused" {
+		t.Errorf("FeedStats = %+v, %v, %v", stats, ok, err)
+	}
+	execute(t, pool, "UPDATE session_change_state SET candidateutc = statement_timestamp() - interval '1 hour'")
+	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(1))
+	id := set(t, near, raw(`{}`))
+	suite.Eventually(t, "near caches are in use", func() bool {
+		wantUser(t, near, id, `{}`)
+		stats, ok, err = cache.FeedStats(t.Context())
+		return stats.NearCaches == "used"
+	})
+	if err != nil || !ok || stats.Age < time.Hour || stats.Age > time.Hour+10*time.Minute {
+		t.Errorf("FeedStats = %+v, %v, %v", stats, ok, err)
+	}
+	closed, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err = cache.FeedStats(closed)
+	wantError(t, "FeedStats", err, sessioncache.ErrUnavailable)
 }

@@ -67,13 +67,6 @@ func TestMetrics(t *testing.T) {
 
 func increase(*raw) error { return nil }
 
-func total(h sessioncache.Histogram) (n uint64) {
-	for _, count := range h.Counts {
-		n += count
-	}
-	return n
-}
-
 func TestMetricsOfBatches(t *testing.T) {
 	cache, _ := setup[raw](t)
 	id := set(t, cache, raw(`{}`))

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
@@ -25,7 +26,7 @@ const orderAttempts = 4
 // warm has a near cache keep a session, and answer it from memory.
 func warm(t *testing.T, near *sessioncache.Cache[raw], id string) {
 	t.Helper()
-	eventually(t, "memory answers", func() bool {
+	suite.Eventually(t, "memory answers", func() bool {
 		before := near.Metrics().NearCache.Hits
 		if _, ok, err := near.Get(t.Context(), id); !ok || err != nil {
 			t.Fatalf("Get = %v, %v", ok, err)
@@ -71,7 +72,7 @@ func lock(t *testing.T, pool *pgxpool.Pool, id string) (unlock func()) {
 // waitsForLock waits until some statement waits for a lock.
 func waitsForLock(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	eventually(t, "a statement waits for a lock", func() bool {
+	suite.Eventually(t, "a statement waits for a lock", func() bool {
 		var waiting bool
 		err := pool.QueryRow(t.Context(), `
 			SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
@@ -82,8 +83,8 @@ func waitsForLock(t *testing.T, pool *pgxpool.Pool) {
 	})
 }
 
-// TestChangeThatWaitedForALockWholeTableUndistributed: the time that counts begins with its commit.
-func TestChangeThatWaitedForALockWholeTableUndistributed(t *testing.T) {
+// TestChangeThatWaitedForALock: the time that counts begins with its commit.
+func TestChangeThatWaitedForALock(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	for range orderAttempts {
 		id := set(t, other, raw(`{}`))
@@ -103,15 +104,15 @@ func TestChangeThatWaitedForALockWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestDeleteThatFindsNothingWholeTableUndistributed returns while the Delete that found something still waits.
-func TestDeleteThatFindsNothingWholeTableUndistributed(t *testing.T) {
+// TestDeleteThatFindsNothing returns while the Delete that found something still waits.
+func TestDeleteThatFindsNothing(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	for range orderAttempts {
 		id := set(t, other, raw(`{}`))
 		warm(t, near, id)
 		first := make(chan error, 1)
 		go func() { first <- other.Delete(t.Context(), id) }()
-		eventually(t, "the session is deleted", func() bool {
+		suite.Eventually(t, "the session is deleted", func() bool {
 			var left int
 			if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM session_cache WHERE sessionid = $1", id).Scan(&left); err != nil {
 				t.Fatal(err)
@@ -128,8 +129,9 @@ func TestDeleteThatFindsNothingWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestFlagReadLongAgoWholeTableUndistributed: a server learns that no near cache is in use; then one is.
-func TestFlagReadLongAgoWholeTableUndistributed(t *testing.T) {
+// TestFlagReadLongAgo: a server learns that no near cache is in use; then one is.
+func TestFlagReadLongAgo(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	for name, test := range map[string]func(t *testing.T, pool *pgxpool.Pool, other *sessioncache.Cache[raw], id string){
 		"before the change": func(t *testing.T, pool *pgxpool.Pool, other *sessioncache.Cache[raw], id string) {
@@ -171,14 +173,14 @@ func TestFlagReadLongAgoWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestTurnedOffAndOnWholeTableUndistributed: a change that knows of the time in between returns at once.
-func TestTurnedOffAndOnWholeTableUndistributed(t *testing.T) {
+// TestTurnedOffAndOn: a change that knows of the time in between returns at once.
+func TestTurnedOffAndOn(t *testing.T) {
 	near, _, pool := setupNear[raw](t)
 	for range orderAttempts {
 		other := sessioncache.New[raw](pool) // which has not asked yet
 		id := set(t, other, raw(`{}`))
 		warm(t, near, id)
-		eventually(t, "polling ends", func() bool { // so that this near cache sees nothing of what follows
+		suite.Eventually(t, "polling ends", func() bool { // so that this near cache sees nothing of what follows
 			before := near.Metrics().NearCache.Polls
 			time.Sleep(2 * sessioncache.NearCacheStaleness)
 			return near.Metrics().NearCache.Polls == before
@@ -190,7 +192,7 @@ func TestTurnedOffAndOnWholeTableUndistributed(t *testing.T) {
 			t.Fatal(err)
 		}
 		execute(t, pool, "UPDATE session_change_state SET near_caches = 'used', generation = gen_random_uuid()")
-		eventually(t, "the near cache has begun anew", func() bool {
+		suite.Eventually(t, "the near cache has begun anew", func() bool {
 			if _, _, err := near.Get(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
@@ -233,9 +235,10 @@ func isLookup(sql string) bool {
 	return len(sql) > len(name) && sql[:len(name)] == name
 }
 
-// TestLookupUnderWayWholeTableUndistributed: a session ends after a lookup has been answered and before the
+// TestLookupUnderWay: a session ends after a lookup has been answered and before the
 // answer has come. Nobody who asks later gets it, from the lookup or from memory.
-func TestLookupUnderWayWholeTableUndistributed(t *testing.T) {
+func TestLookupUnderWay(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	g := &lookupGate{answered: make(chan struct{}), open: make(chan struct{})}
 	pool := sessiontest.NewPool(t, func(config *pgxpool.Config) { config.ConnConfig.Tracer = g })

@@ -12,30 +12,12 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// setupNear returns a Cache with a near cache that works and keeps what it looks up, and
-// one of another server, without.
-func setupNear[T any](t *testing.T, options ...sessioncache.Option) (near, other *sessioncache.Cache[T], pool *pgxpool.Pool) {
-	t.Helper()
-	t.Parallel()
-	pool = sessiontest.NewPool(t)
-	other = sessioncache.New[T](pool)
-	near = sessioncache.New[T](pool, append(options, sessioncache.WithNearCache(1000))...)
-	id := set(t, sessioncache.New[raw](pool), raw(`{}`))
-	eventually(t, "the near cache keeps a session", func() bool {
-		if _, ok, err := near.Get(t.Context(), id); !ok || err != nil {
-			t.Fatalf("Get = %v, %v", ok, err)
-		}
-		return near.Metrics().NearCache.Hits > 0
-	})
-	return near, other, pool
-}
 
 // wantHit expects that memory answers.
 func wantHit[T any](t *testing.T, near *sessioncache.Cache[T], call func()) {
@@ -48,7 +30,7 @@ func wantHit[T any](t *testing.T, near *sessioncache.Cache[T], call func()) {
 	}
 }
 
-func TestNearCacheAnswersFromMemoryWholeTableUndistributed(t *testing.T) {
+func TestNearCacheAnswersFromMemory(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	user := raw(`{"user_id":"u","x":1}`)
 	id, token := set(t, other, user), issue(t, other, user)
@@ -74,9 +56,9 @@ func TestNearCacheAnswersFromMemoryWholeTableUndistributed(t *testing.T) {
 	})
 }
 
-// TestNearCacheAsksAboutOtherSecretsWholeTableUndistributed: memory lets in with the secret it knows, and is no
+// TestNearCacheAsksAboutOtherSecrets: memory lets in with the secret it knows, and is no
 // oracle for others.
-func TestNearCacheAsksAboutOtherSecretsWholeTableUndistributed(t *testing.T) {
+func TestNearCacheAsksAboutOtherSecrets(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	token := issue(t, other, raw(`{}`))
 	wantOpens(t, near, token, `{}`)
@@ -90,9 +72,9 @@ func TestNearCacheAsksAboutOtherSecretsWholeTableUndistributed(t *testing.T) {
 	wantHit(t, near, func() { wantOpens(t, near, token, `{}`) })
 }
 
-// TestNearCacheSeesEveryChangeWholeTableUndistributed makes each kind of change on another server. Once it has
+// TestNearCacheSeesEveryChange makes each kind of change on another server. Once it has
 // returned, memory does not show what was before.
-func TestNearCacheSeesEveryChangeWholeTableUndistributed(t *testing.T) {
+func TestNearCacheSeesEveryChange(t *testing.T) {
 	near, other, pool := setupNear[raw](t)
 	ctx := t.Context()
 	const before, after = `{"user_id":"u"}`, `{"user_id":"u","n":1}`
@@ -172,7 +154,7 @@ func TestNearCacheSeesEveryChangeWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-func TestNearCacheSeesDeleteUserSessionsWholeTableUndistributed(t *testing.T) {
+func TestNearCacheSeesDeleteUserSessions(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	userID := newID()
 	user := userOf(userID)
@@ -188,8 +170,8 @@ func TestNearCacheSeesDeleteUserSessionsWholeTableUndistributed(t *testing.T) {
 	wantOpens(t, near, b, string(user))
 }
 
-// TestNearCacheRaceWholeTableUndistributed races lookups on one server with logouts on others.
-func TestNearCacheRaceWholeTableUndistributed(t *testing.T) {
+// TestNearCacheRace races lookups on one server with logouts on others.
+func TestNearCacheRace(t *testing.T) {
 	near, _, pool := setupNear[raw](t)
 	const rounds, sessions = 8, 250
 	for range rounds {
@@ -237,9 +219,10 @@ func TestNearCacheRaceWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestEveryChangeWaitsWholeTableUndistributed: whatever a change has found, somebody else's may have committed a
+// TestEveryChangeWaits: whatever a change has found, somebody else's may have committed a
 // moment ago. While no near cache is in use, nobody waits.
-func TestEveryChangeWaitsWholeTableUndistributed(t *testing.T) {
+func TestEveryChangeWaits(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	ctx := t.Context()
 	pool := sessiontest.NewPool(t)
@@ -297,7 +280,7 @@ func TestEveryChangeWaitsWholeTableUndistributed(t *testing.T) {
 		}
 	}
 	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(1))
-	eventually(t, "a near cache is in use", func() bool {
+	suite.Eventually(t, "a near cache is in use", func() bool {
 		if _, _, err := near.Get(ctx, id); err != nil {
 			t.Fatal(err)
 		}
@@ -315,8 +298,8 @@ func TestEveryChangeWaitsWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestChangeWhoseContextEndsWhileItWaitsWholeTableUndistributed has happened, and says so.
-func TestChangeWhoseContextEndsWhileItWaitsWholeTableUndistributed(t *testing.T) {
+// TestChangeWhoseContextEndsWhileItWaits has happened, and says so.
+func TestChangeWhoseContextEndsWhileItWaits(t *testing.T) {
 	_, other, _ := setupNear[raw](t)
 	id := set(t, other, raw(`{}`))
 	if err := other.AwaitNearCaches(t.Context()); err != nil { // it knows now that they are in use
@@ -333,7 +316,8 @@ func TestChangeWhoseContextEndsWhileItWaitsWholeTableUndistributed(t *testing.T)
 	}
 }
 
-func TestNearCacheOfUsersThatPointWholeTableUndistributed(t *testing.T) {
+func TestNearCacheOfUsersThatPoint(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	type user struct{ Roles []string }
 	clone := func(u user) user { return user{slices.Clone(u.Roles)} }
 	near, other, _ := setupNear[user](t, sessioncache.WithClone(clone))
@@ -353,15 +337,16 @@ func TestNearCacheOfUsersThatPointWholeTableUndistributed(t *testing.T) {
 func TestNearCacheOptions(t *testing.T) {
 	t.Parallel()
 	pool := sessiontest.NewPool(t)
-	wantPanic(t, func() { sessioncache.WithNearCache(0) })
-	wantPanic(t, func() { sessioncache.WithClone[raw](nil) })
-	wantPanic(t, func() {
+	suite.WantPanic(t, func() { sessioncache.WithNearCache(0) })
+	suite.WantPanic(t, func() { sessioncache.WithClone[raw](nil) })
+	suite.WantPanic(t, func() {
 		sessioncache.New[raw](pool, sessioncache.WithClone(func(u string) string { return u }))
 	})
 }
 
-// TestNearCacheWithoutAFeedWholeTableUndistributed asks the database, and says so once.
-func TestNearCacheWithoutAFeedWholeTableUndistributed(t *testing.T) {
+// TestNearCacheWithoutAFeed asks the database, and says so once.
+func TestNearCacheWithoutAFeed(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	pool := sessiontest.NewPool(t)
 	execute := func(statement string) {
@@ -370,10 +355,10 @@ func TestNearCacheWithoutAFeedWholeTableUndistributed(t *testing.T) {
 		}
 	}
 	execute("ALTER TABLE session_cache DISABLE TRIGGER USER")
-	log := &syncBuffer{}
-	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(10), sessioncache.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+	var log suite.Log
+	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(10), sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	id := set(t, near, raw(`{}`))
-	eventually(t, "three polls have failed", func() bool {
+	suite.Eventually(t, "three polls have failed", func() bool {
 		wantUser(t, near, id, `{}`)
 		return near.Metrics().NearCache.FailedPolls >= 3
 	})
@@ -385,7 +370,7 @@ func TestNearCacheWithoutAFeedWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-func TestEndedWholeTableUndistributed(t *testing.T) {
+func TestEnded(t *testing.T) {
 	near, other, _ := setupNear[raw](t)
 	for name, cache := range map[string]*sessioncache.Cache[raw]{"with a near cache": near, "without": other} {
 		token := issue(t, other, raw(`{}`))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
@@ -33,7 +34,7 @@ func TestMistakesPanic(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wantPanic(t, mistake)
+			suite.WantPanic(t, mistake)
 		})
 	}
 }

@@ -12,33 +12,35 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// addExpired stores n sessions that have ended, the oldest n seconds ago.
-func addExpired(t *testing.T, db sessioncache.DB, n int) {
-	t.Helper()
-	tag, err := db.Exec(context.Background(), `
-		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
-		SELECT gen_random_uuid(), '{}', now() - interval '1 day', now() - make_interval(secs => n), now() - make_interval(secs => n)
-		FROM generate_series(1, $1::int) AS n`, n)
-	if err != nil || tag.RowsAffected() != int64(n) {
-		t.Fatal(tag, err)
+func TestPurge(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
+	cache, pool := setup[raw](t)
+	insertMany(t, pool, 4500, -time.Hour)
+	insertMany(t, pool, 10, time.Hour)
+	n, err := cache.Purge(t.Context())
+	if err != nil || n != 4500 {
+		t.Errorf("Purge = %d, %v; want 4500", n, err)
 	}
-}
-
-func wantStats(t *testing.T, cache *sessioncache.Cache[raw], live, expired int64) {
-	t.Helper()
+	n, err = cache.Purge(t.Context())
+	if err != nil || n != 0 {
+		t.Errorf("second Purge = %d, %v; want 0", n, err)
+	}
 	stats, err := cache.Stats(t.Context())
-	if err != nil || stats.Live != live || stats.Expired != expired {
-		t.Errorf("Stats = %+v, %v; want %d live, %d expired", stats, err, live, expired)
+	if err != nil || stats != (sessioncache.Stats{Live: 10}) {
+		t.Errorf("Stats = %+v, %v; want 10 live", stats, err)
 	}
 }
 
-func TestPurgeProgressWholeTable(t *testing.T) {
+func TestPurgeProgress(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
 	live := set(t, cache, raw(`{}`))
-	addExpired(t, pool, 2500)
+	insertMany(t, pool, 2500, 0)
 	var reports []sessioncache.Progress
 	n, err := cache.Purge(t.Context(), sessioncache.WithProgress(func(p sessioncache.Progress) { reports = append(reports, p) }))
 	if err != nil || n != 2500 || len(reports) != 3 {
@@ -57,9 +59,10 @@ func TestPurgeProgressWholeTable(t *testing.T) {
 	wantStats(t, cache, 1, 0)
 }
 
-func TestPurgeBudgetWholeTable(t *testing.T) {
+func TestPurgeBudget(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
-	addExpired(t, pool, 3000)
+	insertMany(t, pool, 3000, 0)
 	n, err := cache.Purge(t.Context(), sessioncache.WithBudget(time.Nanosecond))
 	if err != nil || n != 1000 {
 		t.Errorf("Purge with no time = %d, %v; want one batch", n, err)
@@ -72,9 +75,10 @@ func TestPurgeBudgetWholeTable(t *testing.T) {
 
 // TestPurgeStopsBetweenBatches ends the context in the middle: what is done stays
 // done, and is told.
-func TestPurgeStopsBetweenBatchesWholeTable(t *testing.T) {
+func TestPurgeStopsBetweenBatches(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
-	addExpired(t, pool, 3000)
+	insertMany(t, pool, 3000, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	n, err := cache.Purge(ctx, sessioncache.WithProgress(func(sessioncache.Progress) { cancel() }))
@@ -100,12 +104,13 @@ func (d *noRowLocks) Exec(ctx context.Context, sql string, arguments ...any) (pg
 	return d.Pool.Exec(ctx, sql, arguments...)
 }
 
-func TestPurgeWithoutRowLocksWholeTable(t *testing.T) {
+func TestPurgeWithoutRowLocks(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	_, pool := setup[raw](t)
 	db := &noRowLocks{Pool: pool}
 	cache := sessioncache.New[raw](db)
 	live := set(t, cache, raw(`{}`))
-	addExpired(t, pool, 2500)
+	insertMany(t, pool, 2500, 0)
 	if n, err := cache.Purge(t.Context()); err != nil || n != 2500 {
 		t.Errorf("Purge = %d, %v; want 2500", n, err)
 	}
@@ -116,7 +121,7 @@ func TestPurgeWithoutRowLocksWholeTable(t *testing.T) {
 	wantStats(t, cache, 1, 0)
 
 	// Several at once get in each other's way, and all come to an end.
-	addExpired(t, pool, 5000)
+	insertMany(t, pool, 5000, 0)
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
@@ -152,9 +157,10 @@ func TestPurgeInTransactionWithoutRowLocks(t *testing.T) {
 	wantError(t, "Purge", err, sessioncache.ErrUnavailable)
 }
 
-// TestPurgersRaceWholeTable has ten purge at once, while sessions come and expire:
-// none fails, and no row counts twice.
-func TestPurgersRaceWholeTable(t *testing.T) {
+// TestPurgersRace has ten purge at once, while sessions come and expire: none fails, and
+// no row counts twice.
+func TestPurgersRace(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	cache, pool := setup[raw](t)
 	const purgers, rounds, each = 10, 20, 500
 	var purged atomic.Int64
@@ -163,7 +169,7 @@ func TestPurgersRaceWholeTable(t *testing.T) {
 	var adding, purging sync.WaitGroup
 	adding.Go(func() {
 		for range rounds {
-			addExpired(t, pool, each)
+			insertMany(t, pool, each, 0)
 			id := set(t, cache, raw(`{}`))
 			mu.Lock()
 			live = append(live, id)
@@ -197,4 +203,45 @@ func TestPurgersRaceWholeTable(t *testing.T) {
 	for _, id := range live {
 		wantUser(t, cache, id, `{}`)
 	}
+}
+
+// TestPurgePassesOverLockedRows needs row locks: where they are refused, a purge waits.
+func TestPurgePassesOverLockedRows(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
+	cache, pool := setup[raw](t)
+	id := set(t, cache, raw(`{}`))
+	sessiontest.Elapse(t, pool, named(id), 2*time.Hour)
+	insertMany(t, pool, 5, -time.Hour)
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	if _, err := tx.Exec(t.Context(), `SELECT FROM session_cache WHERE sessionid = $1 FOR UPDATE`, id); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := cache.Purge(t.Context()); err != nil || n != 5 {
+		t.Errorf("Purge beside a locked row = %d, %v; want 5, without waiting", n, err)
+	}
+}
+
+// TestPurgeEndsWithItsBudget has a purge meet a lock on the table.
+func TestPurgeEndsWithItsBudget(t *testing.T) {
+	cache, pool := setup[raw](t)
+	sessiontest.Elapse(t, pool, named(set(t, cache, raw(`{}`))), 2*time.Hour)
+	err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(t.Context(), "LOCK TABLE session_cache IN ACCESS EXCLUSIVE MODE"); err != nil {
+			return err
+		}
+		start := time.Now()
+		n, err := cache.Purge(t.Context(), sessioncache.WithBudget(100*time.Millisecond))
+		if took := time.Since(start); n != 0 || err != nil || took > 30*time.Second {
+			t.Errorf("Purge = %d, %v after %s; want it to give up", n, err, took)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	wantGivenBack(t, pool)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
@@ -146,10 +147,11 @@ func TestRetriesEnd(t *testing.T) {
 	wantUser(t, cache, id, `{}`)
 }
 
-// TestSerializationFailuresAreRunAgainWholeTable has many callers change a few
-// sessions at once on connections where every statement is serializable: the server
-// ends some of their statements, and no caller notices.
-func TestSerializationFailuresAreRunAgainWholeTable(t *testing.T) {
+// TestSerializationFailuresAreRunAgain has many callers change a few sessions at once on
+// connections where every statement is serializable: the server ends some of their
+// statements, and no caller notices.
+func TestSerializationFailuresAreRunAgain(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	t.Parallel()
 	var failures atomic.Int64
 	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {

@@ -82,3 +82,30 @@ func TestFarDeadline(t *testing.T) {
 		t.Errorf("Authenticate = %+v, %v, %v; want centuries left", session, ok, err)
 	}
 }
+
+// TestSessionExtendsNothing: a look at a session by its handle is no use of it.
+func TestSessionExtendsNothing(t *testing.T) {
+	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
+	me := newID()
+	token := issue(t, cache, userOf(me))
+	sessiontest.Elapse(t, pool, token.Handle(), idleTimeout/2)
+	unchanged := wantUnchanged(t, pool, token.Handle())
+	if _, ok, err := cache.Session(t.Context(), token.Handle()); err != nil || !ok {
+		t.Errorf("Session = %v, %v", ok, err)
+	}
+	wantSessions(t, cache, me, token)
+	unchanged("Session and UserSessions")
+}
+
+// TestDeleteSessionOfAnyState: a handle ends its session whatever became of the tokens.
+func TestDeleteSessionOfAnyState(t *testing.T) {
+	cache, pool := setup[raw](t)
+	for state, token := range tokensInAllStates(t, cache, pool, userOf(newID())) {
+		if was, err := cache.DeleteSession(t.Context(), token.Handle()); err != nil || !was {
+			t.Errorf("%s: DeleteSession = %v, %v", state, was, err)
+		}
+		if row := wholeRow(t, pool, token.Handle()); row != "" {
+			t.Errorf("%s: the row is still there: %s", state, row)
+		}
+	}
+}

@@ -6,49 +6,9 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// setupRace is setup for races: on a pool with a few more connections, so that
-// statements of several callers meet in the server.
-func setupRace[T any](t *testing.T) (*sessioncache.Cache[T], *pgxpool.Pool) {
-	t.Helper()
-	t.Parallel()
-	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = 10 })
-	return sessioncache.New[T](pool), pool
-}
-
-// rounds runs a test n times, a dozen at once.
-func rounds(n int, round func()) {
-	var all sync.WaitGroup
-	var begun atomic.Int64
-	for range 12 {
-		all.Go(func() {
-			for begun.Add(1) <= int64(n) {
-				round()
-			}
-		})
-	}
-	all.Wait()
-}
-
-// atOnce starts functions together, and waits until all are done.
-func atOnce(functions ...func()) {
-	var all sync.WaitGroup
-	start := make(chan struct{})
-	for _, f := range functions {
-		all.Go(func() {
-			<-start
-			f()
-		})
-	}
-	close(start)
-	all.Wait()
-}
 
 // TestRenewRacingEnd: a call that ends a session has ended it once it returns nil,
 // whatever is under way.
@@ -93,20 +53,6 @@ func TestRenewRacingEnd(t *testing.T) {
 				t.Errorf("%d of 1000 renewals came first: it was no race", n)
 			}
 		})
-	}
-}
-
-// wantDead expects none of the tokens to open a session.
-func wantDead[T any](t *testing.T, cache *sessioncache.Cache[T], tokens ...sid.Token) {
-	t.Helper()
-	alive, err := cache.Alive(t.Context(), tokens...)
-	if err != nil || len(alive) != len(tokens) {
-		t.Errorf("Alive = %v, %v", alive, err)
-	}
-	for i, alive := range alive {
-		if alive {
-			t.Errorf("token %d of %d opens the session", i+1, len(tokens))
-		}
 	}
 }
 

@@ -20,41 +20,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// wholeRow is all that the table holds of a session, as text; empty when it is
-// absent.
-func wholeRow(t *testing.T, database sessioncache.DB, session fmt.Stringer) (row string) {
-	t.Helper()
-	err := database.QueryRow(t.Context(), `SELECT s::text FROM session_cache AS s WHERE sessionid = $1::text::uuid`, session.String()).Scan(&row)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		t.Fatal(err)
-	}
-	return row
-}
-
-// wantUnchanged notes the rows of sessions, and returns a check that they are still
-// the same.
-func wantUnchanged[S fmt.Stringer](t *testing.T, database sessioncache.DB, sessions ...S) func(after string) {
-	t.Helper()
-	before := make([]string, len(sessions))
-	for i, session := range sessions {
-		if before[i] = wholeRow(t, database, session); before[i] == "" {
-			t.Fatalf("session %d is absent", i)
-		}
-	}
-	return func(after string) {
-		t.Helper()
-		for i, session := range sessions {
-			if row := wholeRow(t, database, session); row != before[i] {
-				t.Errorf("after %s the row is %q; want %q", after, row, before[i])
-			}
-		}
-	}
-}
 
 // tokenFor is a token with a random secret for whatever has this id.
 func tokenFor(t *testing.T, id string) sid.Token {
@@ -108,28 +78,6 @@ func answers(t *testing.T, cache *sessioncache.Cache[raw], token sid.Token) []an
 	alive, err := cache.Alive(t.Context(), token)
 	all[4].ok, all[4].err = len(alive) != 1 || alive[0], err
 	return all
-}
-
-// tokensInAllStates issues a session in each state that a token can find it in, and
-// returns the token that opens it, or did.
-func tokensInAllStates(t *testing.T, cache *sessioncache.Cache[raw], pool *pgxpool.Pool, user raw) map[string]sid.Token {
-	t.Helper()
-	tokens := map[string]sid.Token{
-		"live":                      issue(t, cache, user),
-		"anonymous":                 issue(t, cache, user, sessioncache.Anonymous()),
-		"expired":                   issue(t, cache, user),
-		"renewed a moment ago":      renew(t, cache, issue(t, cache, user)),
-		"renewed long ago":          renew(t, cache, issue(t, cache, user)),
-		"re-authenticated long ago": renew(t, cache, issue(t, cache, user), sessioncache.Reauthenticated()),
-		"with an idle timeout that is to be extended": issue(t, cache, user, sessioncache.IdleTimeout(idleTimeout)),
-	}
-	for state, age := range map[string]time.Duration{
-		"expired": 2 * time.Hour, "renewed long ago": time.Minute, "re-authenticated long ago": time.Minute,
-		"with an idle timeout that is to be extended": idleTimeout / 2,
-	} {
-		sessiontest.Elapse(t, pool, tokens[state].Handle(), age)
-	}
-	return tokens
 }
 
 func TestIssueAuthenticateRevoke(t *testing.T) {
@@ -231,8 +179,8 @@ func TestSupersededToken(t *testing.T) {
 				},
 			} {
 				t.Run(fmt.Sprintf("%s/%s/%s", renewal.name, age, call), func(t *testing.T) {
-					var log bytes.Buffer
-					cache := sessioncache.New[raw](pool, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+					var log suite.Log
+					cache := sessioncache.New[raw](pool, sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 					token := issue(t, cache, userOf("u"))
 					renewed := renew(t, cache, token, renewal.options...)
 					sessiontest.Elapse(t, pool, token.Handle(), age)
@@ -320,8 +268,8 @@ func TestTokenBeforeTheLastIsUnknown(t *testing.T) {
 }
 
 func TestAliveEndsNothing(t *testing.T) {
-	var log bytes.Buffer
-	cache, pool := setup[raw](t, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	var log suite.Log
+	cache, pool := setup[raw](t, sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	states := tokensInAllStates(t, cache, pool, userOf("u"))
 	var tokens []sid.Token
 	var handles []sid.Handle
@@ -343,7 +291,7 @@ func TestAliveEndsNothing(t *testing.T) {
 		t.Errorf("Alive = %v, %v; want %v", alive, err, want)
 	}
 	unchanged("Alive")
-	if metrics := cache.Metrics(); metrics.Superseded != 0 || log.Len() > 0 {
+	if metrics := cache.Metrics(); metrics.Superseded != 0 || log.String() != "" {
 		t.Errorf("Alive counts as %d uses, and logs %q", metrics.Superseded, &log)
 	}
 	if alive, err := cache.Alive(t.Context()); err != nil || len(alive) != 0 {
@@ -433,8 +381,8 @@ func TestIDIsNoHandle(t *testing.T) {
 // TestWrongSecretLearnsNothing: whatever is behind a handle, a wrong secret is answered
 // as for an absent session, and changes nothing.
 func TestWrongSecretLearnsNothing(t *testing.T) {
-	var log bytes.Buffer
-	cache, pool := setup[raw](t, sessioncache.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+	var log suite.Log
+	cache, pool := setup[raw](t, sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 	wrong := map[string]sid.Token{"plain": tokenFor(t, set(t, cache, userOf("u")))}
 	for state, token := range tokensInAllStates(t, cache, pool, userOf("u")) {
 		wrong[state] = token.Renewed()
@@ -459,7 +407,7 @@ func TestWrongSecretLearnsNothing(t *testing.T) {
 		}
 		unchanged("calls with a wrong secret: " + state)
 	}
-	if n := cache.Metrics().Superseded; n != 0 || log.Len() > 0 {
+	if n := cache.Metrics().Superseded; n != 0 || log.String() != "" {
 		t.Errorf("%d wrong secrets count as superseded, and the log is %q", n, &log)
 	}
 }
@@ -962,11 +910,12 @@ func printed(err error) string {
 	return text
 }
 
-// TestErrorsShowNoTokenWholeTable has the server reject a row, which it shows then, and every
+// TestErrorsShowNoToken has the server reject a row, which it shows then, and every
 // call fail in other ways.
-func TestErrorsShowNoTokenWholeTable(t *testing.T) {
-	var log syncBuffer
-	logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+func TestErrorsShowNoToken(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
+	var log suite.Log
+	logger := log.Logger(slog.LevelDebug)
 	cache, pool := setup[raw](t, sessioncache.WithLogger(logger))
 	token := issue(t, cache, userOf("u"))
 	secret, digest := needles(t, token), token.Digest("")
@@ -1025,9 +974,10 @@ func TestErrorsShowNoTokenWholeTable(t *testing.T) {
 	}
 }
 
-// TestEveryExecModeWholeTableUndistributed makes every call in each of pgx's ways to pass arguments, with a
+// TestEveryExecMode makes every call in each of pgx's ways to pass arguments, with a
 // server that prints everything in other styles than usual. All times are exact.
-func TestEveryExecModeWholeTableUndistributed(t *testing.T) {
+func TestEveryExecMode(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	for _, mode := range []pgx.QueryExecMode{
 		pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeDescribeExec,
@@ -1172,7 +1122,7 @@ func wantTimesExact(
 		if err != nil {
 			return err
 		}
-		session, ok, err := cache.WithTx(oneClock{tx}).Session(t.Context(), handle)
+		session, ok, err := cache.WithTx(suite.OneClock{Tx: tx}).Session(t.Context(), handle)
 		if err != nil || !ok {
 			t.Errorf("Session = %v, %v", ok, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
@@ -44,7 +45,7 @@ func TestTx(t *testing.T) {
 	if err != refusal { //nolint:errorlint // as it is, not wrapped
 		t.Errorf("Tx = %v; want the error of the function as it is", err)
 	}
-	wantPanic(t, func() {
+	suite.WantPanic(t, func() {
 		_ = cache.Tx(t.Context(), func(_ pgx.Tx, inTx *sessioncache.Cache[raw]) error {
 			_ = inTx.Set(t.Context(), gone, raw(`{}`))
 			panic("in the function")
@@ -60,9 +61,10 @@ func TestTx(t *testing.T) {
 	wantGivenBack(t, pool)
 }
 
-// TestTxIsReadCommittedWholeTable: a transaction of the Cache's own says so itself,
-// whatever the default.
-func TestTxIsReadCommittedWholeTable(t *testing.T) {
+// TestTxIsReadCommitted: a transaction of the Cache's own says so itself, whatever the
+// default.
+func TestTxIsReadCommitted(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	t.Parallel()
 	cache := sessioncache.New[raw](sessiontest.NewPool(t, func(c *pgxpool.Config) {
 		c.ConnConfig.RuntimeParams["default_transaction_isolation"] = "serializable"

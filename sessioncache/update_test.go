@@ -8,18 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
-
-type counter struct {
-	N int `json:"n"`
-}
-
-func increment(c *counter) error {
-	c.N++
-	return nil
-}
 
 func TestUpdateKeepsTheTimes(t *testing.T) {
 	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
@@ -103,7 +95,7 @@ func TestUpdateRefusedChangesNothing(t *testing.T) {
 		}
 		wantError(t, "Update to "+bad, err, sessioncache.ErrInvalidUser)
 	}
-	wantPanic(t, func() {
+	suite.WantPanic(t, func() {
 		_, _ = cache.Update(t.Context(), id, func(*raw) error { panic("in the change") })
 	})
 	wantUser(t, cache, id, `{"n":1}`)

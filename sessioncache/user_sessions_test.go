@@ -8,25 +8,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// wantSessions expects a user to have these sessions with a token, newest first.
-func wantSessions(t *testing.T, cache *sessioncache.Cache[raw], user string, want ...sid.Token) {
-	t.Helper()
-	sessions, err := cache.UserSessions(t.Context(), user)
-	if err != nil || len(sessions) != len(want) || sessions == nil {
-		t.Fatalf("UserSessions = %v, %v; want %d", sessions, err, len(want))
-	}
-	for i, session := range sessions {
-		if session.Handle != want[i].Handle() || session.UserID != user || session.State != sessioncache.StateLive ||
-			session.TTL <= 0 || string(session.User) != string(userOf(user)) || session.Anonymous() {
-			t.Errorf("session %d is %+v; want %s, live", i, session, want[i].Handle())
-		}
-	}
-}
 
 func TestUserSessions(t *testing.T) {
 	cache, pool := setup[raw](t)
@@ -206,10 +192,11 @@ func TestRawTransactionStaysTheCallers(t *testing.T) {
 	}
 }
 
-// TestMaxSessionsRaceWholeTableUndistributed issues sessions of one user at once, and of others meanwhile:
+// TestMaxSessionsRace issues sessions of one user at once, and of others meanwhile:
 // the limit holds at any time that nobody is at it, and the newest is among those
 // that stay.
-func TestMaxSessionsRaceWholeTableUndistributed(t *testing.T) {
+func TestMaxSessionsRace(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	cache, pool := setupRace[raw](t)
 	// The rows that went away again, too.
 	if _, err := pool.Exec(t.Context(), `
@@ -303,32 +290,5 @@ func TestMaxSessionsOfNobody(t *testing.T) {
 	var stored int
 	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM session_cache WHERE strpos(userdict::text, $1) > 0`, marker).Scan(&stored); err != nil || stored != 0 {
 		t.Errorf("%d sessions are stored, %v; want none", stored, err)
-	}
-}
-
-// TestSessionExtendsNothing: a look at a session by its handle is no use of it.
-func TestSessionExtendsNothing(t *testing.T) {
-	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
-	me := newID()
-	token := issue(t, cache, userOf(me))
-	sessiontest.Elapse(t, pool, token.Handle(), idleTimeout/2)
-	unchanged := wantUnchanged(t, pool, token.Handle())
-	if _, ok, err := cache.Session(t.Context(), token.Handle()); err != nil || !ok {
-		t.Errorf("Session = %v, %v", ok, err)
-	}
-	wantSessions(t, cache, me, token)
-	unchanged("Session and UserSessions")
-}
-
-// TestDeleteSessionOfAnyState: a handle ends its session whatever became of the tokens.
-func TestDeleteSessionOfAnyState(t *testing.T) {
-	cache, pool := setup[raw](t)
-	for state, token := range tokensInAllStates(t, cache, pool, userOf(newID())) {
-		if was, err := cache.DeleteSession(t.Context(), token.Handle()); err != nil || !was {
-			t.Errorf("%s: DeleteSession = %v, %v", state, was, err)
-		}
-		if row := wholeRow(t, pool, token.Handle()); row != "" {
-			t.Errorf("%s: the row is still there: %s", state, row)
-		}
 	}
 }

@@ -167,25 +167,27 @@ func (s lazyDelete) Delete(ctx context.Context, id string) error {
 // falseLogout takes an error for an absent session.
 type falseLogout struct{ store }
 
-func (s falseLogout) Get(ctx context.Context, id string) (json.RawMessage, bool, error) {
+func (s falseLogout) Get(ctx context.Context, id string) (user json.RawMessage, ok bool, err error) {
+	err = ignoreUnavailable(ctx, func(ctx context.Context) (err error) {
+		user, ok, err = s.store.Get(ctx, id)
+		return err
+	})
+	return user, ok, err
+}
+
+// ignoreUnavailable gives a call little time, and takes its failure for a success.
+func ignoreUnavailable(ctx context.Context, call func(ctx context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
 	defer cancel()
-	user, ok, err := s.store.Get(ctx, id)
-	if errors.Is(err, sessioncache.ErrUnavailable) {
-		err = nil
+	if err := call(ctx); !errors.Is(err, sessioncache.ErrUnavailable) {
+		return err
 	}
-	return user, ok, err
+	return nil
 }
 
 // hopefulSet takes an error for a session that is stored.
 type hopefulSet struct{ store }
 
 func (s hopefulSet) Set(ctx context.Context, id string, user json.RawMessage) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
-	defer cancel()
-	err := s.store.Set(ctx, id, user)
-	if errors.Is(err, sessioncache.ErrUnavailable) {
-		err = nil
-	}
-	return err
+	return ignoreUnavailable(ctx, func(ctx context.Context) error { return s.store.Set(ctx, id, user) })
 }

@@ -208,7 +208,8 @@ func record(t *testing.T, env environment, start func(pools [servers]*pgxpool.Po
 	return h.operations
 }
 
-// eventually waits for what nobody announces.
+// eventually waits for what nobody announces. Unlike suite.Eventually it does not end the
+// test, since a test's goroutines call it, too.
 func eventually(t *testing.T, what string, happens func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !happens(); time.Sleep(5 * time.Millisecond) {

@@ -38,7 +38,7 @@ var mutations = []mutation{
 		[]edit{{memory + "/keep.go", "!c.history.unchanged(t.poll, id)", "false"}},
 	},
 	{
-		"no overlap check, on a database", false, facade, "TestLookupUnderWayWholeTableUndistributed",
+		"no overlap check, on a database", false, facade, "TestLookupUnderWay",
 		[]edit{{memory + "/keep.go", "!c.history.unchanged(t.poll, id)", "false"}},
 	},
 	{
@@ -145,19 +145,19 @@ var mutations = []mutation{
 		[]edit{{memory + "/keep.go", "!c.quarantine.over(t.at)", "!c.quarantine.over(t.at) && false"}},
 	},
 	{
-		"early return without quarantine, on a database", false, facade, "TestTurnedOffAndOnWholeTableUndistributed",
+		"early return without quarantine, on a database", false, facade, "TestTurnedOffAndOn",
 		[]edit{{memory + "/keep.go", "!c.quarantine.over(t.at)", "!c.quarantine.over(t.at) && false"}},
 	},
 	{
-		"no quarantine after near caches were turned off and on", false, facade, "TestTurnedOffAndOnWholeTableUndistributed",
+		"no quarantine after near caches were turned off and on", false, facade, "TestTurnedOffAndOn",
 		[]edit{{facade + "/nearcache.go", "Quarantine: poll.Identity != f.applied", "Quarantine: f.applied == changefeed.Identity{}"}},
 	},
 	{
-		"the flag read before the change counts however long ago", false, facade, "TestFlagReadLongAgoWholeTableUndistributed",
+		"the flag read before the change counts however long ago", false, facade, "TestFlagReadLongAgo",
 		[]edit{{facade + "/propagate.go", "notUsedFor = nearcache.Quarantine * 4 / 5", "notUsedFor = nearcache.Quarantine * 100"}},
 	},
 	{
-		"early return however long the change took", false, facade, "TestFlagReadLongAgoWholeTableUndistributed",
+		"early return however long the change took", false, facade, "TestFlagReadLongAgo",
 		[]edit{
 			{facade + "/delete.go", "	err := c.deletePlain(ctx, id)\n", `	sent := nearcache.Now()
 	err := c.deletePlain(ctx, id)
@@ -176,7 +176,7 @@ var mutations = []mutation{
 		},
 	},
 	{
-		"wait from before the commit", false, facade, "TestChangeThatWaitedForALockWholeTableUndistributed",
+		"wait from before the commit", false, facade, "TestChangeThatWaitedForALock",
 		[]edit{
 			{facade + "/delete.go", "	err := c.deletePlain(ctx, id)\n", `	sent := nearcache.Now()
 	err := c.deletePlain(ctx, id)
@@ -191,7 +191,7 @@ var mutations = []mutation{
 		},
 	},
 	{
-		"a Delete that finds nothing does not wait", false, facade, "TestDeleteThatFindsNothingWholeTableUndistributed",
+		"a Delete that finds nothing does not wait", false, facade, "TestDeleteThatFindsNothing",
 		[]edit{
 			{facade + "/delete.go", "	_, err := retryWrite", "	n, err := retryWrite"},
 			{facade + "/delete.go", "	})\n	return err\n", "	})\n	if n == 0 && err == nil {\n		err = errNothing\n	}\n	return err\n"},
@@ -201,7 +201,7 @@ var mutations = []mutation{
 		},
 	},
 	{
-		"joins a lookup already sent", false, facade, "TestLookupUnderWayWholeTableUndistributed",
+		"joins a lookup already sent", false, facade, "TestLookupUnderWay",
 		[]edit{
 			{facade + "/lookup.go", "	if c.gets == nil {\n", `	f := &flight{done: make(chan struct{})}
 	if sent, ok := flights.LoadOrStore(id, f); ok {
@@ -229,7 +229,7 @@ func (c *Cache[T]) lookUpNow(ctx context.Context, id sid.ID) (*row, error) {
 		},
 	},
 	{
-		"the ticket is taken when the answer has come", false, facade, "TestLookupUnderWayWholeTableUndistributed",
+		"the ticket is taken when the answer has come", false, facade, "TestLookupUnderWay",
 		[]edit{{facade + "/nearcache.go", "n.memory.Keep(r.ticket,", "n.memory.Keep(n.memory.Begin(),"}},
 	},
 	{

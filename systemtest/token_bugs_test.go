@@ -186,13 +186,11 @@ func exception(except []sid.Handle) string {
 // falseUnknown takes an error for a token that nobody has.
 type falseUnknown struct{ tokenStore }
 
-func (s falseUnknown) Authenticate(ctx context.Context, token sid.Token) (session, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
-	defer cancel()
-	found, ok, err := s.tokenStore.Authenticate(ctx, token)
-	if errors.Is(err, sessioncache.ErrUnavailable) {
-		err = nil
-	}
+func (s falseUnknown) Authenticate(ctx context.Context, token sid.Token) (found session, ok bool, err error) {
+	err = ignoreUnavailable(ctx, func(ctx context.Context) (err error) {
+		found, ok, err = s.tokenStore.Authenticate(ctx, token)
+		return err
+	})
 	return found, ok, err
 }
 
@@ -200,11 +198,5 @@ func (s falseUnknown) Authenticate(ctx context.Context, token sid.Token) (sessio
 type hopefulRevoke struct{ tokenStore }
 
 func (s hopefulRevoke) Revoke(ctx context.Context, token sid.Token) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
-	defer cancel()
-	err := s.tokenStore.Revoke(ctx, token)
-	if errors.Is(err, sessioncache.ErrUnavailable) {
-		err = nil
-	}
-	return err
+	return ignoreUnavailable(ctx, func(ctx context.Context) error { return s.tokenStore.Revoke(ctx, token) })
 }

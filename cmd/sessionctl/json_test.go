@@ -10,36 +10,13 @@ import (
 
 	"github.com/pressly/goose/v3"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// document reads what a command prints as the one JSON document it has to be.
-func document[T any](o operator, arguments ...string) (value T) {
-	o.t.Helper()
-	out := o.do(0, append(arguments, "--json")...)
-	decoder := json.NewDecoder(strings.NewReader(out))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&value); err != nil || strings.Count(out, "\n") != 1 {
-		o.t.Errorf("%s --json prints %q: %v", arguments, out, err)
-	}
-	return value
-}
-
-// fields checks that a document has these and no others.
-func fields(t *testing.T, document map[string]any, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, ok := document[name]; !ok {
-			t.Errorf("%v lacks %q", document, name)
-		}
-	}
-	if len(document) != len(names) {
-		t.Errorf("%v has other fields than %q", document, names)
-	}
-}
-
-// TestJSONWholeTable runs on a terminal, too: what is asked for as JSON is no other there.
-func TestJSONWholeTable(t *testing.T) {
+// TestJSON runs on a terminal, too: what is asked for as JSON is no other there.
+func TestJSON(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	o := start(t)
 	for _, o.terminal = range []bool{false, true} {
 		me, id := sid.New().String(), sid.New().String()
@@ -76,12 +53,7 @@ func TestJSONWholeTable(t *testing.T) {
 			checkTime(t, look["time"])
 		}
 
-		_, err := o.connect().Exec(t.Context(), `
-			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
-			VALUES (gen_random_uuid(), '{}', now() - interval '1 day', now() - interval '1 hour', now())`)
-		if err != nil {
-			t.Fatal(err)
-		}
+		o.insertExpired(1)
 		if purged := document[map[string]int64](o, "purge"); !reflect.DeepEqual(purged, map[string]int64{"removed": 1}) {
 			t.Errorf("purge: %v", purged)
 		}
@@ -99,7 +71,8 @@ func checkTime(t *testing.T, value any) {
 	}
 }
 
-func TestMigrateJSONWholeTableUndistributed(t *testing.T) {
+func TestMigrateJSON(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	names := migrationNames(t)
 	check := func(state goose.State, direction string, of []string, got []migrationJSON) {

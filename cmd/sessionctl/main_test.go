@@ -12,76 +12,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// operator types commands.
-type operator struct {
-	t        *testing.T
-	url      string
-	input    string
-	terminal bool
-}
-
-func start(t *testing.T) operator {
-	t.Helper()
-	t.Parallel()
-	return operator{t: t, url: sessiontest.NewDatabase(t).URL}
-}
-
-// do runs a command and returns what it prints; it must exit with code.
-func (o operator) do(code int, arguments ...string) (out string) {
-	o.t.Helper()
-	out, _ = o.both(code, arguments...)
-	return out
-}
-
-// both is do that returns the error message, too.
-func (o operator) both(code int, arguments ...string) (out, errOut string) {
-	o.t.Helper()
-	var stdout, stderr bytes.Buffer
-	arguments = append([]string{"--database-url", o.url}, arguments...)
-	got := run(o.t.Context(), arguments, strings.NewReader(o.input), &stdout, &stderr, o.terminal)
-	if got != code || (code == 0) != (stderr.Len() == 0) {
-		o.t.Errorf("%s: exit code %d, want %d\n%s%s", arguments[2:], got, code, &stdout, &stderr)
-	}
-	return stdout.String(), stderr.String()
-}
-
-func (o operator) want(text string, arguments ...string) string {
-	o.t.Helper()
-	out := o.do(0, arguments...)
-	if !strings.Contains(out, text) {
-		o.t.Errorf("%s: %q; want %q", arguments, out, text)
-	}
-	return out
-}
-
-// issue stores a session with a token and returns its handle.
-func (o operator) issue(audience, userID string) (handle string) {
-	o.t.Helper()
-	cache := sessioncache.New[json.RawMessage](o.connect(), sessioncache.WithAudience(audience))
-	token, err := cache.Issue(o.t.Context(), json.RawMessage(`{"user_id":"`+userID+`"}`))
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	return token.Handle().String()
-}
-
-// connect is for what operators do not do.
-func (o operator) connect() *pgx.Conn {
-	o.t.Helper()
-	conn, err := pgx.Connect(o.t.Context(), o.url)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	o.t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(o.t.Context())) })
-	return conn
-}
 
 func TestSessions(t *testing.T) {
 	o := start(t)
@@ -193,7 +126,8 @@ func TestMistakes(t *testing.T) {
 	o.do(exitUsage, "stats")
 }
 
-func TestEverybodyWholeTable(t *testing.T) {
+func TestEverybody(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	o := start(t)
 	o.do(0, "set", "--user", "{}")
 	o.issue("", "u")
@@ -217,20 +151,10 @@ func TestEverybodyWholeTable(t *testing.T) {
 	o.want("1 sessions ended", "revoke", "--all", "--yes")
 }
 
-func TestMaintenanceWholeTable(t *testing.T) {
+func TestMaintenance(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	o := start(t)
-	conn := o.connect()
-	expire := func() {
-		t.Helper()
-		_, err := conn.Exec(t.Context(), `
-			INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
-			SELECT gen_random_uuid(), '{"user_id":"u"}', now() - interval '1 day', now() - interval '1 hour', now()
-			FROM generate_series(1, 1500)`)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	expire()
+	o.insertExpired(1500)
 	o.do(0, "set", "--user", "{}")
 
 	o.want("expired, to be purged  1500", "stats")
@@ -253,7 +177,7 @@ func TestMaintenanceWholeTable(t *testing.T) {
 	if out := o.do(0, "purge", "--budget", "1h"); out != "1500 expired sessions removed\n" {
 		t.Errorf("purge prints %q", out)
 	}
-	expire()
+	o.insertExpired(1500)
 	o.terminal = true
 	if out := o.want("1500 of 1500, none left", "purge"); !strings.Contains(out, "[████████████████████░░░░░░░░░░] 1000 of 1500") {
 		t.Errorf("purge on a terminal prints %q", out)
@@ -288,8 +212,9 @@ func (o *outage) Write(p []byte) (int, error) {
 	return o.Buffer.Write(p)
 }
 
-// TestWatchOutlivesAnOutageWholeTable has the database drop the table under it.
-func TestWatchOutlivesAnOutageWholeTable(t *testing.T) {
+// TestWatchOutlivesAnOutage has the database drop the table under it.
+func TestWatchOutlivesAnOutage(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	for name, test := range map[string]struct {
 		flags []string
 		error string

@@ -1,29 +1,17 @@
 package main
 
 import (
-	"io/fs"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/schema"
 )
 
-// migrationNames returns the names of all migrations, in their order.
-func migrationNames(t *testing.T) []string {
-	t.Helper()
-	names, err := fs.Glob(schema.FS, "*.sql")
-	if err != nil || len(names) == 0 {
-		t.Fatalf("the migrations are %s, %v", names, err)
-	}
-	slices.Sort(names)
-	return names
-}
-
-// TestMigrateWholeTableUndistributed goes down, too, which a distributed table
-// refuses.
-func TestMigrateWholeTableUndistributed(t *testing.T) {
+// TestMigrate goes down, too, which a distributed table refuses.
+func TestMigrate(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	names := migrationNames(t)
 	newest := names[len(names)-1]
@@ -94,9 +82,10 @@ func TestEveryMigrationSaysWhatDownLoses(t *testing.T) {
 	}
 }
 
-// TestMigrateWithoutPrivilegesWholeTableUndistributed migrates as an application's role
-// that may not create tables.
-func TestMigrateWithoutPrivilegesWholeTableUndistributed(t *testing.T) {
+// TestMigrateWithoutPrivileges migrates as an application's role that may not create
+// tables.
+func TestMigrateWithoutPrivileges(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	const role = "pg_monitor" // every server has it
 	for range migrationNames(t) {
@@ -131,22 +120,9 @@ func TestMigrateWithoutPrivilegesWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// withRole returns a connection string with which a superuser acts as a role.
-func withRole(t *testing.T, connection, role string) string {
-	t.Helper()
-	asRole, err := url.Parse(connection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := asRole.Query()
-	query.Set("role", role)
-	asRole.RawQuery = query.Encode()
-	return asRole.String()
-}
-
-// TestMigrateRefusesATableOfOthersWholeTableUndistributed says what is wrong with it, and
-// what to do.
-func TestMigrateRefusesATableOfOthersWholeTableUndistributed(t *testing.T) {
+// TestMigrateRefusesATableOfOthers says what is wrong with it, and what to do.
+func TestMigrateRefusesATableOfOthers(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	if _, err := o.connect().Exec(t.Context(), `
 		DROP TABLE session_cache, `+schema.VersionTable+`; CREATE TABLE session_cache (id int)`); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
@@ -25,21 +26,13 @@ func (o operator) useNearCache() (near *sessioncache.Cache[json.RawMessage], id 
 	o.t.Cleanup(pool.Close)
 	near = sessioncache.New[json.RawMessage](pool, sessioncache.WithNearCache(10))
 	id = strings.TrimSpace(o.do(0, "set", "--user", "{}"))
-	o.eventually(near, id, func(m sessioncache.NearCacheMetrics) bool { return m.Hits > 0 })
-	return near, id
-}
-
-// eventually looks a session up until the metrics say what they should.
-func (o operator) eventually(near *sessioncache.Cache[json.RawMessage], id string, happens func(sessioncache.NearCacheMetrics) bool) {
-	o.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !happens(near.Metrics().NearCache); time.Sleep(time.Millisecond) {
+	suite.Eventually(o.t, "the near cache answers", func() bool {
 		if _, ok, err := near.Get(o.t.Context(), id); !ok || err != nil {
 			o.t.Fatal(ok, err)
 		}
-		if time.Now().After(deadline) {
-			o.t.Fatalf("a minute, and not yet: %+v", near.Metrics().NearCache)
-		}
-	}
+		return near.Metrics().NearCache.Hits > 0
+	})
+	return near, id
 }
 
 func (o operator) execute(conn *pgx.Conn, statement string) {
@@ -49,7 +42,8 @@ func (o operator) execute(conn *pgx.Conn, statement string) {
 	}
 }
 
-func TestNearCacheOffWholeTableUndistributed(t *testing.T) {
+func TestNearCacheOff(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	const nothing = "nothing to turn off: no near cache is in use\n"
 	if out := o.do(0, "near-cache", "off", "--yes"); out != nothing {
@@ -94,8 +88,9 @@ func TestNearCacheOffWholeTableUndistributed(t *testing.T) {
 	o.want("near caches            used", "stats")
 }
 
-// TestNearCacheOffInterruptedWholeTableUndistributed ends it between its two halves.
-func TestNearCacheOffInterruptedWholeTableUndistributed(t *testing.T) {
+// TestNearCacheOffInterrupted ends it between its two halves.
+func TestNearCacheOffInterrupted(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	o.useNearCache()
 	conn := o.connect()
@@ -128,7 +123,8 @@ func TestNearCacheOffInterruptedWholeTableUndistributed(t *testing.T) {
 	o.want("near caches            off", "stats")
 }
 
-func TestNearCacheOffJSONWholeTableUndistributed(t *testing.T) {
+func TestNearCacheOffJSON(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	check := func(want map[string]any) {
 		t.Helper()
@@ -144,9 +140,9 @@ func TestNearCacheOffJSONWholeTableUndistributed(t *testing.T) {
 	check(map[string]any{"turned_off": false, "reason": "there is no change feed, and so no near cache"})
 }
 
-// TestChangeFeedInStatsWholeTableUndistributed: it is shown where there is one, and to who
-// may read it.
-func TestChangeFeedInStatsWholeTableUndistributed(t *testing.T) {
+// TestChangeFeedInStats: it is shown where there is one, and to who may read it.
+func TestChangeFeedInStats(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase, suite.Undistributed)
 	o := start(t)
 	conn := o.connect()
 	o.execute(conn, "UPDATE session_change_state SET candidateutc = statement_timestamp() - interval '1 hour'")
@@ -161,7 +157,7 @@ func TestChangeFeedInStatsWholeTableUndistributed(t *testing.T) {
 			t.Errorf("stats prints\n%swant\n%s", out, strings.Join(feed, ""))
 		}
 	}
-	want("near caches            unused\n", "changes in the feed    3 (24 kB)\n", "feed purged            1h0m0s ago\n")
+	want("near caches            unused\n", "changes in the feed    3 (24 kB)\n", "feed purged            1h0m") // and a moment
 	got := document[struct {
 		Feed *feedJSON `json:"change_feed"`
 		statsJSON
@@ -170,15 +166,7 @@ func TestChangeFeedInStatsWholeTableUndistributed(t *testing.T) {
 		t.Errorf("stats --json: %+v", got.Feed)
 	}
 	owner := o.url
-	role := strings.ReplaceAll("r"+strings.TrimSpace(o.do(0, "set", "--user", "{}")), "-", "")
-	o.execute(conn, "CREATE ROLE "+role)
-	t.Cleanup(func() {
-		for _, statement := range []string{"DROP OWNED BY " + role, "DROP ROLE " + role} {
-			if _, err := conn.Exec(context.WithoutCancel(t.Context()), statement); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	role := suite.NewRole(t, conn)
 	o.execute(conn, "GRANT SELECT ON session_cache TO "+role)
 	o.url = withRole(t, owner, role)
 	want("change feed            none, or not readable\n")

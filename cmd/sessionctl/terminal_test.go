@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
@@ -35,9 +36,10 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// TestNothingCommandsTheTerminalWholeTableUndistributed has a user and an error of the server hold
-// what a terminal obeys. (A distributed table can have no trigger.)
-func TestNothingCommandsTheTerminalWholeTableUndistributed(t *testing.T) {
+// TestNothingCommandsTheTerminal has a user and an error of the server hold what a
+// terminal obeys. (A distributed table can have no trigger.)
+func TestNothingCommandsTheTerminal(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	user := "{ \"user_id\":\r\n\t\"" + dangerous + "\" }"
 	id := strings.TrimSpace(o.do(0, "set", "--user", user))
@@ -81,7 +83,8 @@ func (h *hesitant) Read(p []byte) (int, error) {
 	return h.answer.Read(p)
 }
 
-func TestCtrlCEndsPromptsWholeTable(t *testing.T) {
+func TestCtrlCEndsPrompts(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	o := start(t)
 	id, unused := sid.New().String(), sid.New().String()
 	o.do(0, "set", id, "--user", "{}")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,12 +10,12 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -29,7 +28,7 @@ type service struct {
 	app    *app
 	server *httptest.Server
 	email  string
-	log    *log
+	log    *suite.Log
 }
 
 const password = "the password of a test"
@@ -37,9 +36,9 @@ const password = "the password of a test"
 func start(t *testing.T) service {
 	t.Helper()
 	t.Parallel()
-	s := service{t: t, pool: sessiontest.NewPool(t), log: new(log)}
+	s := service{t: t, pool: sessiontest.NewPool(t), log: new(suite.Log)}
 	s.app = newApp(t.Context(), s.pool, config{
-		lifetime: sessioncache.DefaultLifetime, iterations: 1000, logger: slog.New(slog.NewTextHandler(s.log, nil)),
+		lifetime: sessioncache.DefaultLifetime, iterations: 1000, logger: s.log.Logger(slog.LevelInfo),
 	})
 	id := sid.New().String() // behind some poolers all tests share the tables
 	s.email = id + "@example.org"
@@ -524,22 +523,4 @@ func TestDevice(t *testing.T) {
 			t.Errorf("device(%q) = %q; want %q", userAgent, got, want)
 		}
 	}
-}
-
-// log is a buffer that several goroutines write to.
-type log struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.String()
 }

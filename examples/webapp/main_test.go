@@ -8,12 +8,14 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// TestWhichDatabaseWholeTable: the environment alone does not make the example use a
-// database that it has not started. It needs a database to itself.
-func TestWhichDatabaseWholeTable(t *testing.T) {
+// TestWhichDatabase: the environment alone does not make the example use a database that
+// it has not started.
+func TestWhichDatabase(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	t.Parallel()
 	environment, flag := sessiontest.NewDatabase(t).URL, sessiontest.NewDatabase(t).URL
 	for name, test := range map[string]struct {

@@ -2,7 +2,6 @@ package sessionhttp_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -12,147 +11,20 @@ import (
 	"net/http/httptest"
 	"reflect"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// send makes a request to a service, with a token for its session cookie if there is
-// one.
-func send[T any](ctx context.Context, m *sessionhttp.Manager[T], token string, handle http.HandlerFunc) *http.Response {
-	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://example.com/", nil)
-	if token != "" {
-		r.Header.Set("Cookie", "__Host-session="+token)
-	}
-	w := httptest.NewRecorder()
-	m.Middleware(handle).ServeHTTP(w, r)
-	return w.Result()
-}
-
-// attempt is send for one call, whose error it returns with what the response sets.
-func attempt[T any](ctx context.Context, m *sessionhttp.Manager[T], token string, do func(w http.ResponseWriter, r *http.Request) error) (set string, sets bool, err error) {
-	response := send(ctx, m, token, func(w http.ResponseWriter, r *http.Request) { err = do(w, r) })
-	set, sets = tokenSet(response)
-	return set, sets, err
-}
-
-// tokenSet is the token that a response sets, and whether it touches any cookie.
-func tokenSet(response *http.Response) (token string, sets bool) {
-	for _, cookie := range response.Cookies() {
-		if cookie.Name == "__Host-session" {
-			token = cookie.Value
-		}
-	}
-	return token, len(response.Header["Set-Cookie"]) > 0
-}
-
-// loginTo logs a user in from a browser that sends this token, and returns the new one.
-func loginTo[T any](t *testing.T, m *sessionhttp.Manager[T], token string, user T, options ...sessionhttp.LoginOption) string {
-	t.Helper()
-	token, _, err := attempt(t.Context(), m, token, func(w http.ResponseWriter, r *http.Request) error {
-		return m.Login(w, r, user, options...)
-	})
-	if err != nil || token == "" {
-		t.Fatalf("Login: the token is set: %v; %v", token != "", err)
-	}
-	return token
-}
-
-// beginFor begins a visitor's session, and returns its token.
-func beginFor[T any](t *testing.T, m *sessionhttp.Manager[T], data T) string {
-	t.Helper()
-	token, _, err := attempt(t.Context(), m, "", func(w http.ResponseWriter, r *http.Request) error {
-		return m.Begin(w, r, func(visitor *T) error { *visitor = data; return nil })
-	})
-	if err != nil || token == "" {
-		t.Fatalf("Begin: the token is set: %v; %v", token != "", err)
-	}
-	return token
-}
-
-// second returns the error of a call that returns something else first.
-func second[R any](_ R, err error) error {
-	return err
-}
-
-// userOf is who the service takes the sender of a token for.
-func userOf[T any](ctx context.Context, m *sessionhttp.Manager[T], token string) (user T, ok bool, err error) {
-	send(ctx, m, token, func(_ http.ResponseWriter, r *http.Request) { user, ok, err = m.User(r.Context()) })
-	return user, ok, err
-}
-
-// visitorOf is whose data the service has for the sender of a token.
-func visitorOf[T any](ctx context.Context, m *sessionhttp.Manager[T], token string) (visitor T, ok bool, err error) {
-	send(ctx, m, token, func(_ http.ResponseWriter, r *http.Request) { visitor, ok, err = m.Visitor(r.Context()) })
-	return visitor, ok, err
-}
-
-// handleOf is which session a token is for.
-func handleOf(t *testing.T, token string) sid.Handle {
-	t.Helper()
-	parsed, err := sid.ParseToken(token)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parsed.Handle()
-}
-
-// ofKind are the events of a kind.
-func ofKind(list []sessionhttp.Event, kind sessionhttp.EventKind) (of []sessionhttp.Event) {
-	for _, event := range list {
-		if event.Kind == kind {
-			of = append(of, event)
-		}
-	}
-	return of
-}
-
-// inParallel runs a function n times, on some goroutines.
-func inParallel(n int, run func(i int)) {
-	const workers = 24
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for range min(n, workers) {
-		all.Go(func() {
-			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
-				run(i)
-			}
-		})
-	}
-	all.Wait()
-}
 
 // otherSecret is a token of the same session with a wrong secret.
 func otherSecret(token string) string {
 	return token[:22] + randomToken()[22:] // the 16 bytes of a handle end within a character
-}
-
-// sessionCalls are all that a user's session is needed for.
-func (s *site) sessionCalls() map[string]call {
-	calls := s.calls()
-	calls["Context"] = func(_ http.ResponseWriter, r *http.Request) error { return context.Cause(s.sessions.Context(r)) }
-	for name, do := range map[string]func(session *sessionhttp.Tx[account]) error{
-		"LogoutOthers":     func(session *sessionhttp.Tx[account]) error { return second(session.LogoutOthers()) },
-		"LogoutEverywhere": func(session *sessionhttp.Tx[account]) error { return second(session.LogoutEverywhere()) },
-		"Renew":            (*sessionhttp.Tx[account]).Renew,
-		"Reauthenticated":  (*sessionhttp.Tx[account]).Reauthenticated,
-		"Update": func(session *sessionhttp.Tx[account]) error {
-			return session.Update(func(a *account) error { a.Visits++; return nil })
-		},
-	} {
-		calls["Tx with "+name] = func(w http.ResponseWriter, r *http.Request) error {
-			return s.sessions.Tx(w, r, func(_ pgx.Tx, session *sessionhttp.Tx[account]) error { return do(session) })
-		}
-	}
-	return calls
 }
 
 // TestFixation: a token that the attacker has planted in the victim's browser is
@@ -241,13 +113,13 @@ func TestSupersededToken(t *testing.T) {
 			name := fmt.Sprintf("%s after %s, %s", ask, test.elapsed, test.name)
 			ed := newUser()
 			old := loginTo(t, s.sessions, "", ed)
-			sessiontest.Elapse(t, s.pool, handleOf(t, old), time.Minute) // or the renewal were as old as the login
+			s.elapse(t, old, time.Minute) // or the renewal were as old as the login
 			renewed, _, err := attempt(t.Context(), s.sessions, old, test.renew)
 			renewedAt := time.Now()
 			if err != nil {
 				t.Fatal(err)
 			}
-			sessiontest.Elapse(t, s.pool, handleOf(t, old), test.elapsed-time.Since(renewedAt))
+			s.elapse(t, old, test.elapsed-time.Since(renewedAt))
 			s.events.take()
 
 			response := send(t.Context(), s.sessions, old, func(w http.ResponseWriter, r *http.Request) {
@@ -282,7 +154,7 @@ func TestGuesses(t *testing.T) {
 	tokens := make([]string, 20)
 	for i := range tokens {
 		tokens[i] = loginTo(t, s.sessions, "", newUser())
-		sessiontest.Elapse(t, s.pool, handleOf(t, tokens[i]), 50*time.Minute) // a use would extend it
+		s.elapse(t, tokens[i], 50*time.Minute) // a use would extend it
 	}
 	const random, tampered = 10_000, 5_000
 	before := s.statements.Load()
@@ -313,9 +185,9 @@ func TestWrongSecretTellsNothing(t *testing.T) {
 			s := setupCache(t, []sessioncache.Option{sessioncache.WithLifetime(24 * time.Hour), sessioncache.WithIdleTimeout(time.Hour)},
 				sessionhttp.WithLoginPage("/login"), sessionhttp.WithBearer())
 			live := loginTo(t, s.sessions, "", newUser())
-			sessiontest.Elapse(t, s.pool, handleOf(t, live), 50*time.Minute)
+			s.elapse(t, live, 50*time.Minute)
 			expired := loginTo(t, s.sessions, "", newUser())
-			sessiontest.Elapse(t, s.pool, handleOf(t, expired), 100*24*time.Hour)
+			s.elapse(t, expired, 100*24*time.Hour)
 			renewed := loginTo(t, s.sessions, "", newUser())
 			if _, _, err := attempt(t.Context(), s.sessions, renewed, s.sessions.Renew); err != nil {
 				t.Fatal(err)
@@ -604,9 +476,10 @@ func TestTooLate(t *testing.T) {
 	}
 }
 
-// TestTokenIsNowhereButInTheCookieWholeTableUndistributed has everything happen to sessions, and looks for
+// TestTokenIsNowhereButInTheCookie has everything happen to sessions, and looks for
 // their tokens in headers, bodies, errors, events and the log.
-func TestTokenIsNowhereButInTheCookieWholeTableUndistributed(t *testing.T) {
+func TestTokenIsNowhereButInTheCookie(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	s := setupCache(t, []sessioncache.Option{sessioncache.WithLifetime(24 * time.Hour), sessioncache.WithIdleTimeout(time.Hour)},
 		sessionhttp.WithProfile(func(a account) any { return a }))
 	var seen strings.Builder
@@ -645,14 +518,14 @@ func TestTokenIsNowhereButInTheCookieWholeTableUndistributed(t *testing.T) {
 		states := map[string]string{"none": "", "unknown": randomToken(), "malformed": randomToken() + "A"}
 		states["visitor"] = visit("", begin)
 		states["live"] = visit("", login)
-		sessiontest.Elapse(t, s.pool, handleOf(t, states["live"]), 50*time.Minute)
+		s.elapse(t, states["live"], 50*time.Minute)
 		states["superseded"] = visit("", login)
 		visit(states["superseded"], s.sessions.Renew)
 		states["kept"] = visit("", login)
 		visit(states["kept"], s.sessions.Renew)
-		sessiontest.Elapse(t, s.pool, handleOf(t, states["kept"]), time.Minute)
+		s.elapse(t, states["kept"], time.Minute)
 		states["expired"] = visit("", login)
-		sessiontest.Elapse(t, s.pool, handleOf(t, states["expired"]), 100*24*time.Hour)
+		s.elapse(t, states["expired"], 100*24*time.Hour)
 		states["unreadable"] = visit("", login)
 		if _, err := s.pool.Exec(t.Context(), `UPDATE session_cache SET userdict = '{"user_id": "u", "name": 1}' WHERE sessionid = $1::text::uuid`,
 			handleOf(t, states["unreadable"]).String()); err != nil {

@@ -12,19 +12,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
 // neverAsk makes sure that nobody learns of anything by asking now and then.
 func (s *site) neverAsk() { s.sessions.SetWatch(time.Hour, time.Hour) }
 
-// TestContextFollowsTheFeedWholeTableUndistributed: what ends a session on one server, or its token, ends the
+// TestContextFollowsTheFeed: what ends a session on one server, or its token, ends the
 // contexts on another with a near cache, which does not wait for the interval.
-func TestContextFollowsTheFeedWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestContextFollowsTheFeed(t *testing.T) {
+	database := nearDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
 	here.neverAsk()
 	ctx := t.Context()
@@ -72,11 +71,10 @@ func TestContextFollowsTheFeedWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestContextGoesOnFollowingWholeTableUndistributed after a change that ends nothing, after the feed has told
+// TestContextGoesOnFollowing after a change that ends nothing, after the feed has told
 // that anything may have changed, and after it has failed.
-func TestContextGoesOnFollowingWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestContextGoesOnFollowing(t *testing.T) {
+	database := nearDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
 	here.neverAsk()
 	var asked atomic.Int64
@@ -92,7 +90,7 @@ func TestContextGoesOnFollowingWholeTableUndistributed(t *testing.T) {
 		t.Helper()
 		before := asked.Load()
 		happen()
-		eventually(t, "the session is asked for after "+after, func() bool { return asked.Load() > before })
+		suite.Eventually(t, "the session is asked for after "+after, func() bool { return asked.Load() > before })
 		if waiting.Err() != nil {
 			t.Fatalf("%s has ended the context by %v", after, context.Cause(waiting))
 		}
@@ -119,11 +117,10 @@ func TestContextGoesOnFollowingWholeTableUndistributed(t *testing.T) {
 	wantEnd(waiting, t, "Logout", sessionhttp.ErrNoSession)
 }
 
-// TestContextBeforeTheFirstPollWholeTableUndistributed: a request that waits from before the near cache has
+// TestContextBeforeTheFirstPoll: a request that waits from before the near cache has
 // polled for the first time learns of the end, too.
-func TestContextBeforeTheFirstPollWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestContextBeforeTheFirstPoll(t *testing.T) {
+	database := nearDatabase(t)
 	here, there := server(t, database, sessioncache.WithNearCache(10)), server(t, database)
 	here.neverAsk()
 	token := loginTo(t, there.sessions, "", newUser())
@@ -137,11 +134,10 @@ func TestContextBeforeTheFirstPollWholeTableUndistributed(t *testing.T) {
 	wantEnd(waiting, t, "Logout", sessionhttp.ErrNoSession)
 }
 
-// TestContextInARaceWithALogoutElsewhereWholeTableUndistributed: a session that memory still has when a request
+// TestContextInARaceWithALogoutElsewhere: a session that memory still has when a request
 // begins to wait ends its context all the same.
-func TestContextInARaceWithALogoutElsewhereWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestContextInARaceWithALogoutElsewhere(t *testing.T) {
+	database := nearDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
 	here.neverAsk()
 	const logouts = 400
@@ -172,11 +168,10 @@ func TestContextInARaceWithALogoutElsewhereWholeTableUndistributed(t *testing.T)
 	t.Logf("%d of %d requests have begun to wait during the logout", begun.Load(), logouts)
 }
 
-// TestContextsOfAFeedAskForFewWholeTableUndistributed: of a thousand requests that wait, a logout has only those
+// TestContextsOfAFeedAskForFew: of a thousand requests that wait, a logout has only those
 // asked for whose session it is.
-func TestContextsOfAFeedAskForFewWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestContextsOfAFeedAskForFew(t *testing.T) {
+	database := nearDatabase(t)
 	here, there := nearServer(t, database), server(t, database)
 	here.neverAsk()
 	var asked atomic.Int64
@@ -206,11 +201,10 @@ func TestContextsOfAFeedAskForFewWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestContextOfAFeedLeavesNothingWholeTableUndistributed: with the request that waits, what follows the feed for
+// TestContextOfAFeedLeavesNothing: with the request that waits, what follows the feed for
 // it ends, and so does the polling.
-func TestContextOfAFeedLeavesNothingWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestContextOfAFeedLeavesNothing(t *testing.T) {
+	database := nearDatabase(t)
 	here, there := server(t, database, sessioncache.WithNearCache(10)), server(t, database)
 	here.neverAsk()
 	// Goroutines have the labels of the one that has started them.
@@ -242,14 +236,14 @@ func TestContextOfAFeedLeavesNothingWholeTableUndistributed(t *testing.T) {
 			ctx, cancel := context.WithCancel(labelled)
 			token := loginTo(t, there.sessions, "", newUser())
 			waiting := []context.Context{waitWith(ctx, here.sessions, token), waitWith(ctx, here.sessions, token)}
-			eventually(t, "the feed is followed", func() bool { return running("(*watcher).follow") > 0 && running("(*poller).run") > 0 })
+			suite.Eventually(t, "the feed is followed", func() bool { return running("(*watcher).follow") > 0 && running("(*poller).run") > 0 })
 			if err := end(token, cancel); err != nil {
 				t.Error(err)
 			}
 			for _, w := range waiting {
 				<-w.Done()
 			}
-			eventually(t, "after "+name+" nobody follows the feed", func() bool {
+			suite.Eventually(t, "after "+name+" nobody follows the feed", func() bool {
 				return running("(*watcher).") == 0 && running("(*poller).run") == 0 && here.sessions.Waiting() == 0
 			})
 			cancel()

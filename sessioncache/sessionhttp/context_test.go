@@ -15,41 +15,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// waitWith begins a request that waits for the end of its session, with the values of
-// ctx, and returns what it waits for. The request ends with ctx.
-func waitWith[T any](ctx context.Context, m *sessionhttp.Manager[T], token string) (waiting context.Context) {
-	send(ctx, m, token, func(_ http.ResponseWriter, r *http.Request) { waiting = m.Context(r) })
-	return waiting
-}
-
-// wantEnd waits until a context ends, and checks why.
-func wantEnd(waiting context.Context, t *testing.T, what string, why error) {
-	t.Helper()
-	select {
-	case <-waiting.Done():
-		if cause := context.Cause(waiting); !errors.Is(cause, why) {
-			t.Errorf("%s: the context has ended by %v; want %v", what, cause, why)
-		}
-	case <-time.After(20 * time.Second):
-		t.Errorf("%s: the context goes on", what)
-	}
-}
-
-// eventually waits for what nobody announces.
-func eventually(t *testing.T, what string, happens func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !happens(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("a minute, and not yet: %s", what)
-		}
-	}
-}
 
 // TestContextEndsAtOnce on the server where the session ends, or its token.
 func TestContextEndsAtOnce(t *testing.T) {
@@ -127,7 +98,7 @@ func TestContextEndsAtOnce(t *testing.T) {
 func TestContextOfNobody(t *testing.T) {
 	s := setup(t)
 	expired := loginTo(t, s.sessions, "", newUser())
-	sessiontest.Elapse(t, s.pool, handleOf(t, expired), 100*24*time.Hour)
+	s.elapse(t, expired, 100*24*time.Hour)
 	renewed := loginTo(t, s.sessions, "", newUser())
 	if _, _, err := attempt(t.Context(), s.sessions, renewed, s.sessions.Renew); err != nil {
 		t.Fatal(err)
@@ -157,7 +128,7 @@ func TestContextOfNobody(t *testing.T) {
 	if err != nil || waiting.Err() == nil {
 		t.Error("the context of a request that has just logged out goes on")
 	}
-	eventually(t, "nobody is watched", func() bool { return s.sessions.Waiting() == 0 })
+	suite.Eventually(t, "nobody is watched", func() bool { return s.sessions.Waiting() == 0 })
 }
 
 // TestContextAfterLogout: a session that has ended before, or at the same moment, has
@@ -271,10 +242,10 @@ func TestContextIsNoUse(t *testing.T) {
 	s.sessions.SetWatch(5*time.Millisecond, time.Hour)
 	token := loginTo(t, s.sessions, "", newUser())
 	waiting := waitWith(t.Context(), s.sessions, token)
-	sessiontest.Elapse(t, s.pool, handleOf(t, token), 50*time.Minute) // a use would extend it
+	s.elapse(t, token, 50*time.Minute) // a use would extend it
 	before := s.statements.Load()
 	stored := dump(t, s.pool)
-	eventually(t, "the session is asked for", func() bool { return s.statements.Load() > before+10 })
+	suite.Eventually(t, "the session is asked for", func() bool { return s.statements.Load() > before+10 })
 	if waiting.Err() != nil {
 		t.Errorf("the context has ended by %v", context.Cause(waiting))
 	}
@@ -302,7 +273,7 @@ func TestContextsShareStatements(t *testing.T) {
 	}
 
 	began, before := time.Now(), s.statements.Load()
-	eventually(t, "ten ticks", func() bool { return s.statements.Load() >= before+10 })
+	suite.Eventually(t, "ten ticks", func() bool { return s.statements.Load() >= before+10 })
 	n, ticks := s.statements.Load()-before, int64(time.Since(began)/every)+2
 	if n > ticks {
 		t.Errorf("%d statements in %d ticks", n, ticks)
@@ -318,7 +289,7 @@ func TestContextsShareStatements(t *testing.T) {
 		}
 	}
 	cancel()
-	eventually(t, "nobody is watched", func() bool { return m.Waiting() == 0 })
+	suite.Eventually(t, "nobody is watched", func() bool { return m.Waiting() == 0 })
 }
 
 // TestContextLeavesNothing: with the last request that waits, the goroutine ends that
@@ -345,14 +316,14 @@ func TestContextLeavesNothing(t *testing.T) {
 			ctx, cancel := context.WithCancel(labelled)
 			first := waitWith(ctx, s.sessions, token)
 			waitWith(ctx, s.sessions, token)
-			eventually(t, "a goroutine asks", func() bool { return asking() > 0 })
+			suite.Eventually(t, "a goroutine asks", func() bool { return asking() > 0 })
 			if n := s.sessions.Waiting(); n != 2 {
 				t.Errorf("%d contexts are watched; want 2", n)
 			}
 			cancel() // the requests end
 			wantEnd(first, t, "the request", context.Canceled)
-			eventually(t, "nobody is watched", func() bool { return s.sessions.Waiting() == 0 })
-			eventually(t, "the goroutine ends", func() bool { return asking() == 0 })
+			suite.Eventually(t, "nobody is watched", func() bool { return s.sessions.Waiting() == 0 })
+			suite.Eventually(t, "the goroutine ends", func() bool { return asking() == 0 })
 		}
 
 		// Sessions that end take the requests with them.
@@ -361,7 +332,7 @@ func TestContextLeavesNothing(t *testing.T) {
 			t.Error(err)
 		}
 		wantEnd(waiting, t, "Logout", sessionhttp.ErrNoSession)
-		eventually(t, "the goroutine ends", func() bool { return asking() == 0 && s.sessions.Waiting() == 0 })
+		suite.Eventually(t, "the goroutine ends", func() bool { return asking() == 0 && s.sessions.Waiting() == 0 })
 	})
 }
 
@@ -399,7 +370,7 @@ func TestContextWithoutDatabase(t *testing.T) {
 		token := loginTo(t, m, "", newUser())
 		waiting := waitWith(ctx, m, token)
 		before := down.statements.Load()
-		eventually(t, "the session is asked for", func() bool { return down.statements.Load() > before })
+		suite.Eventually(t, "the session is asked for", func() bool { return down.statements.Load() > before })
 		began := time.Now()
 		down.on.Store(true)
 		if test.ends {
@@ -412,12 +383,12 @@ func TestContextWithoutDatabase(t *testing.T) {
 			}
 		} else {
 			before := down.statements.Load()
-			eventually(t, "the session is asked for in vain", func() bool { return down.statements.Load() > before+20 })
+			suite.Eventually(t, "the session is asked for in vain", func() bool { return down.statements.Load() > before+20 })
 		}
 		down.on.Store(false)
 		if !test.ends {
 			before := down.statements.Load()
-			eventually(t, "the session is asked for", func() bool { return down.statements.Load() > before+3 })
+			suite.Eventually(t, "the session is asked for", func() bool { return down.statements.Load() > before+3 })
 			if waiting.Err() != nil {
 				t.Errorf("a short outage has ended the context by %v", context.Cause(waiting))
 			}

@@ -113,22 +113,6 @@ func TestCookieAttributes(t *testing.T) {
 	}
 }
 
-// wantMaxAge checks how long the cookies of a response last, but for the seconds that
-// the test takes.
-func wantMaxAge(t *testing.T, what string, response *http.Response, want time.Duration) {
-	t.Helper()
-	cookies := response.Cookies()
-	if len(cookies) == 0 {
-		t.Errorf("%s: no cookies", what)
-	}
-	for _, cookie := range cookies {
-		lasts := time.Duration(cookie.MaxAge) * time.Second
-		if lasts > want || lasts < want-30*time.Second {
-			t.Errorf("%s: %s lasts %s; want %s", what, cookie.Name, lasts, want)
-		}
-	}
-}
-
 // TestMaxAge: the cookies last as long as the session may.
 func TestMaxAge(t *testing.T) {
 	profile := sessionhttp.WithProfile(func(a account) any { return a.Name })

@@ -43,7 +43,7 @@ func TestEvents(t *testing.T) {
 		}
 		tokens = append(tokens, b.token())
 	}
-	handle := func() sid.Handle { return parse(t, b.token()).Handle() }
+	handle := func() sid.Handle { return handleOf(t, b.token()) }
 
 	b.begin(t, "visitor")
 	want("Begin", sessionhttp.Event{Kind: sessionhttp.EventBegin, Handle: handle()})
@@ -67,7 +67,7 @@ func TestEvents(t *testing.T) {
 	s.events.take()
 	b.do(t, s.calls()["LogoutOthers"])
 	want("LogoutOthers", sessionhttp.Event{Kind: sessionhttp.EventLogoutOthers, Handle: h, UserID: ed.ID, Sessions: 1})
-	otherHandle := parse(t, other.login(t, ed)).Handle()
+	otherHandle := handleOf(t, other.login(t, ed))
 	s.events.take()
 	b.do(t, func(w http.ResponseWriter, r *http.Request) error {
 		return s.sessions.LogoutSession(w, r, otherHandle.String())
@@ -164,7 +164,7 @@ func TestEventOfTheLoser(t *testing.T) {
 		return s.sessions.Renew(w, r)
 	})
 	events := s.events.take()
-	if len(events) != 1 || events[0].Kind != sessionhttp.EventSuperseded || events[0].Handle != parse(t, b.token()).Handle() {
+	if len(events) != 1 || events[0].Kind != sessionhttp.EventSuperseded || events[0].Handle != handleOf(t, b.token()) {
 		t.Errorf("events %+v; want one", events)
 	}
 	if loser.token() == b.token() {

@@ -13,17 +13,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
-
-// never is a page that must not be shown.
-func never(t *testing.T) http.Handler {
-	return http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the page was shown") })
-}
 
 // hello is a page behind Require.
 func (s *site) hello() http.Handler {
@@ -38,16 +32,6 @@ var (
 	navigation = http.Header{"Sec-Fetch-Mode": {"navigate"}, "Accept": {"text/html,*/*"}}
 	script     = http.Header{"Sec-Fetch-Mode": {"cors"}, "Accept": {"text/html"}}
 )
-
-// get makes a request with these headers.
-func (b *browser) get(t *testing.T, header http.Header, page http.Handler) *http.Response {
-	t.Helper()
-	r := b.request(t, http.MethodGet)
-	for name, values := range header {
-		r.Header[name] = values
-	}
-	return b.send(r, page.ServeHTTP)
-}
 
 func TestRequire(t *testing.T) {
 	s := setup(t, sessionhttp.WithLoginPage("/login"), sessionhttp.WithReauthenticationPage("/confirm"))
@@ -456,9 +440,9 @@ func TestErrorHandler(t *testing.T) {
 // TestDefaultLogger: without WithLogger failures go to the default logger, and events
 // nowhere. It is not parallel: the default logger is everybody's.
 func TestDefaultLogger(t *testing.T) {
-	var log syncBuffer
+	var log suite.Log
 	former := slog.Default()
-	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	slog.SetDefault(log.Logger(slog.LevelInfo))
 	defer slog.SetDefault(former)
 	s := &site{sessions: sessionhttp.New(sessioncache.New[account](unreachable(t)))}
 	b := s.browser(t)
@@ -470,17 +454,6 @@ func TestDefaultLogger(t *testing.T) {
 	if !strings.Contains(log.String(), `level=ERROR msg="request failed"`) {
 		t.Errorf("the failure is not logged:\n%s", log.String())
 	}
-}
-
-// unreachable is a pool that cannot connect.
-func unreachable(t *testing.T) *pgxpool.Pool {
-	t.Helper()
-	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/nothing")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
 }
 
 func TestWithoutMiddleware(t *testing.T) {

@@ -10,15 +10,13 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// TestNearCachesAfterLogoutWholeTableUndistributed: a request that begins after a Logout, or a Login in place of a
+// TestNearCachesAfterLogout: a request that begins after a Logout, or a Login in place of a
 // session, has been answered is not let in with the former token, on any server, though
 // all servers answer from memory up to then. In the request itself it shows at once.
-func TestNearCachesAfterLogoutWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestNearCachesAfterLogout(t *testing.T) {
+	database := nearDatabase(t)
 	servers := []*site{nearServer(t, database), nearServer(t, database)}
 	rounds := 2000
 	if testing.Short() {

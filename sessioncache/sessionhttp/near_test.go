@@ -14,7 +14,6 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
-	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
 // propagated are the calls that wait for near caches, by name.
@@ -117,10 +116,9 @@ func (s *site) change(ctx context.Context, t *testing.T, cookies []string, do fu
 	return w.Result(), took, err
 }
 
-// TestChangesWaitOnceWholeTableUndistributed for near caches, however many sessions they end.
-func TestChangesWaitOnceWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+// TestChangesWaitOnce for near caches, however many sessions they end.
+func TestChangesWaitOnce(t *testing.T) {
+	database := nearDatabase(t)
 	s := server(t, database)
 	// The quickest of a few: the machine may be busy.
 	quickest := func(name string, enough time.Duration) (took time.Duration) {
@@ -171,11 +169,10 @@ func (l *lull) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 	}
 }
 
-// TestChangeThatIsNotAwaitedWholeTableUndistributed has happened, though the request's context has ended: cookies,
+// TestChangeThatIsNotAwaited has happened, though the request's context has ended: cookies,
 // events and what the request knows of its session are as after one that was awaited.
-func TestChangeThatIsNotAwaitedWholeTableUndistributed(t *testing.T) {
-	t.Parallel()
-	database := sessiontest.NewDatabase(t)
+func TestChangeThatIsNotAwaited(t *testing.T) {
+	database := nearDatabase(t)
 	nearServer(t, database)
 	var quiet lull
 	s := (&site{}).connect(t, database, &quiet)
@@ -242,17 +239,4 @@ func (s *site) kinds() string {
 		kinds = append(kinds, string(event.Kind))
 	}
 	return strings.Join(kinds, ", ")
-}
-
-// cleared lists the cookies that a response sets or clears.
-func cleared(response *http.Response) string {
-	var cookies []string
-	for _, cookie := range response.Cookies() {
-		if cookie.MaxAge < 0 {
-			cookies = append(cookies, "-"+cookie.Name)
-		} else {
-			cookies = append(cookies, cookie.Name)
-		}
-	}
-	return strings.Join(cookies, ", ")
 }

@@ -6,19 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
-
-func wantPanic(t *testing.T, f func()) {
-	t.Helper()
-	defer func() {
-		if recover() == nil {
-			t.Error("it did not panic")
-		}
-	}()
-	f()
-}
 
 // TestMistakesPanic: what is a mistake in the program shows when it starts.
 func TestMistakesPanic(t *testing.T) {
@@ -65,7 +56,7 @@ func TestMistakesPanic(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			wantPanic(t, mistake)
+			suite.WantPanic(t, mistake)
 		})
 	}
 }

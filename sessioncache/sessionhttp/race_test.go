@@ -402,7 +402,9 @@ func TestBeginRacingLogin(t *testing.T) {
 
 		elapsed := 9*time.Second - time.Since(in)
 		sessiontest.Elapse(t, pool, handleOf(t, visitor), elapsed)
-		if _, sets, err := attempt(t.Context(), m, visitor, put(m.Begin, "in flight")); !errors.Is(err, sessioncache.ErrSuperseded) || sets {
+		_, sets, err := attempt(t.Context(), m, visitor, put(m.Begin, "in flight"))
+		inGrace := elapsed+time.Since(in) < 10*time.Second // the machine may be busy
+		if inGrace && (!errors.Is(err, sessioncache.ErrSuperseded) || sets) {
 			t.Errorf("nine seconds after the login: %v, Set-Cookie: %v; want ErrSuperseded", err, sets)
 		}
 		sessiontest.Elapse(t, pool, handleOf(t, visitor), 2*time.Second)

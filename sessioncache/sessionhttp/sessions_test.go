@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -47,7 +48,7 @@ func TestSessions(t *testing.T) {
 		onPhone = there.Handle
 		return nil
 	})
-	if onPhone != parse(t, phone.token()).Handle().String() {
+	if onPhone != handleOf(t, phone.token()).String() {
 		t.Errorf("the phone's handle is %s", onPhone)
 	}
 
@@ -85,7 +86,7 @@ func TestLogoutSessionOfAnother(t *testing.T) {
 	}
 	before := dump(t, s.pool)
 	for _, handle := range []string{
-		victim.handles(t)[0], parse(t, visitor.token()).Handle().String(), sid.New().String(),
+		victim.handles(t)[0], handleOf(t, visitor.token()).String(), sid.New().String(),
 		"", "Dr. Evil", victim.token(), attacker.token(), "' OR true --",
 	} {
 		response := attacker.visit(t, func(w http.ResponseWriter, r *http.Request) {
@@ -230,7 +231,7 @@ func TestLongRequest(t *testing.T) {
 		want("later", false, sessionhttp.ErrUnknownSession, 1)
 
 		// MustUser is for handlers behind Require: it panics only if there was nobody.
-		wantPanic(t, func() { s.sessions.MustUser(ctx) })
+		suite.WantPanic(t, func() { s.sessions.MustUser(ctx) })
 	})
 
 	// What ends others' sessions asks again at once.

@@ -17,27 +17,6 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// dump is all that the table holds.
-func dump(t *testing.T, pool *pgxpool.Pool) (rows string) {
-	t.Helper()
-	return dumpWhere(t, pool, "true")
-}
-
-// loggedIn is dump without visitors and without the sessions that a login has replaced.
-func loggedIn(t *testing.T, pool *pgxpool.Pool) (rows string) {
-	t.Helper()
-	return dumpWhere(t, pool, "authenticatedutc IS NOT NULL")
-}
-
-func dumpWhere(t *testing.T, pool *pgxpool.Pool, condition string) (rows string) {
-	t.Helper()
-	const all = "SELECT coalesce(string_agg(session_cache::text, chr(10) ORDER BY sessionid), '') FROM session_cache WHERE "
-	if err := pool.QueryRow(t.Context(), all+condition).Scan(&rows); err != nil {
-		t.Fatal(err)
-	}
-	return rows
-}
-
 // failingCommits has a transaction fail when it is to be committed if it has inserted
 // into the table of this name.
 const failingCommits = `

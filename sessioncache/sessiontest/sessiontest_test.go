@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -68,7 +69,8 @@ func TestDatabaseIsGoneWithItsTest(t *testing.T) {
 	}
 }
 
-func TestFakeUsersFixedWholeTable(t *testing.T) {
+func TestFakeUsersFixed(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
 	t.Parallel()
 	cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
 	stray := sid.New().String()

@@ -11,16 +11,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/schema"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/changefeed"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// TestCursorWholeTableUndistributed repeats a poll that was not applied, and no other.
-func TestCursorWholeTableUndistributed(t *testing.T) {
+// TestCursor repeats a poll that was not applied, and no other.
+func TestCursor(t *testing.T) {
 	b := setup(t)
 	ids := b.insert(t, 2)
 	execute(t, b.pool, ids, "DELETE FROM session_cache WHERE sessionid = {0}")
@@ -45,9 +45,9 @@ func TestCursorWholeTableUndistributed(t *testing.T) {
 	b.wantChanged(t)
 }
 
-// TestResetsWholeTableUndistributed does between two polls what makes the second one miss a
-// change, without telling.
-func TestResetsWholeTableUndistributed(t *testing.T) {
+// TestResets does between two polls what makes the second one miss a change, without
+// telling.
+func TestResets(t *testing.T) {
 	t.Parallel()
 	const unseen = "DELETE FROM session_cache"
 	function := func(name, body string) string {
@@ -90,15 +90,10 @@ func TestResetsWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestDownAndUpWholeTableUndistributed migrates down and up again between two polls.
-func TestDownAndUpWholeTableUndistributed(t *testing.T) {
+// TestDownAndUp migrates down and up again between two polls.
+func TestDownAndUp(t *testing.T) {
 	b := setup(t)
-	sqlDB := stdlib.OpenDBFromPool(b.pool)
-	defer func() { _ = sqlDB.Close() }()
-	migrations, err := schema.NewProvider(sqlDB)
-	if err != nil {
-		t.Fatal(err)
-	}
+	migrations := suite.Migrations(t, b.pool)
 	ids := b.insert(t, 1)
 	b.wantChanged(t)
 	if _, err := migrations.DownTo(t.Context(), 2); err != nil {
@@ -116,9 +111,9 @@ func TestDownAndUpWholeTableUndistributed(t *testing.T) {
 	b.wantUse(t, "used")
 }
 
-// TestDownMeetsPollsWholeTableUndistributed migrates down while a feed is being polled, without a
-// pause and with each kind of plan: nobody deadlocks.
-func TestDownMeetsPollsWholeTableUndistributed(t *testing.T) {
+// TestDownMeetsPolls migrates down while a feed is being polled, without a pause and with
+// each kind of plan: nobody deadlocks.
+func TestDownMeetsPolls(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
 		t.Run(mode, func(t *testing.T) {
@@ -159,8 +154,9 @@ func (b bundle) wantNoFeed(t *testing.T, says string) {
 	}
 }
 
-// TestNoFeedWholeTableUndistributed takes away what a feed needs.
-func TestNoFeedWholeTableUndistributed(t *testing.T) {
+// TestNoFeed takes away what a feed needs.
+func TestNoFeed(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase)
 	t.Parallel()
 	for name, test := range map[string]struct {
 		statement, says string
@@ -197,9 +193,10 @@ func TestNoFeedWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestShadowedWholeTableUndistributed has a connection of the pool make temporary tables of
-// the names of ours. The polls before have a plan for ours, and keep it.
-func TestShadowedWholeTableUndistributed(t *testing.T) {
+// TestShadowed has a connection of the pool make temporary tables of the names of ours.
+// The polls before have a plan for ours, and keep it.
+func TestShadowed(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase)
 	t.Parallel()
 	for _, table := range []string{"session_change", "session_change_epoch", "session_change_state", "session_cache"} {
 		t.Run(table, func(t *testing.T) {
@@ -220,9 +217,10 @@ func TestShadowedWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestRightsWholeTableUndistributed runs a near cache with the rights that the migration's
-// comments tell, and with each one less.
-func TestRightsWholeTableUndistributed(t *testing.T) {
+// TestRights runs a near cache with the rights that the migration's comments tell, and
+// with each one less.
+func TestRights(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase)
 	t.Parallel()
 	rights := []string{
 		"SELECT ON session_change", "SELECT ON session_change_epoch", "INSERT ON session_change_epoch",
@@ -231,15 +229,8 @@ func TestRightsWholeTableUndistributed(t *testing.T) {
 	for _, missing := range append(rights, "") {
 		t.Run("without "+missing, func(t *testing.T) {
 			b := setup(t)
-			role := "r" + strings.ReplaceAll(sid.New().String(), "-", "")
-			execute(t, b.pool, nil, "REVOKE SELECT ON session_change_state FROM PUBLIC", "CREATE ROLE "+role, "UPDATE session_change_state SET near_caches = 'unused'", "DELETE FROM session_change_epoch")
-			t.Cleanup(func() {
-				for _, statement := range []string{"DROP OWNED BY " + role, "DROP ROLE " + role} {
-					if _, err := b.pool.Exec(context.Background(), statement); err != nil {
-						t.Error(err)
-					}
-				}
-			})
+			role := suite.NewRole(t, b.pool)
+			execute(t, b.pool, nil, "REVOKE SELECT ON session_change_state FROM PUBLIC", "UPDATE session_change_state SET near_caches = 'unused'", "DELETE FROM session_change_epoch")
 			for _, right := range rights {
 				if right != missing {
 					execute(t, b.pool, nil, "GRANT "+right+" TO "+role)
@@ -255,7 +246,7 @@ func TestRightsWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-func TestReadOnlyWholeTableUndistributed(t *testing.T) {
+func TestReadOnly(t *testing.T) {
 	b := setup(t)
 	execute(t, b.pool, nil, "DELETE FROM session_change_epoch")
 	conn := b.connect(t)
@@ -273,9 +264,9 @@ func (b bundle) wantUse(t *testing.T, want string) {
 	}
 }
 
-// TestTurnedOffWholeTableUndistributed turns near caches off, under a feed that is in use, one
-// that was never polled and one that is made later.
-func TestTurnedOffWholeTableUndistributed(t *testing.T) {
+// TestTurnedOff turns near caches off, under a feed that is in use, one that was never
+// polled and one that is made later.
+func TestTurnedOff(t *testing.T) {
 	b := setup(t)
 	q := db.New(b.pool)
 	b.wantUse(t, "used")
@@ -311,9 +302,9 @@ func TestTurnedOffWholeTableUndistributed(t *testing.T) {
 	wantOff(asleep)
 }
 
-// TestFeedsAtOnceWholeTableUndistributed begins with many feeds at the same moment: all have one
-// epoch and one generation.
-func TestFeedsAtOnceWholeTableUndistributed(t *testing.T) {
+// TestFeedsAtOnce begins with many feeds at the same moment: all have one epoch and one
+// generation.
+func TestFeedsAtOnce(t *testing.T) {
 	b := setup(t)
 	execute(t, b.pool, nil, "DELETE FROM session_change_epoch", "UPDATE session_change_state SET near_caches = 'off'")
 	var all sync.WaitGroup
@@ -335,10 +326,10 @@ func TestFeedsAtOnceWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestRaceWholeTableUndistributed has 16 writers end sessions in transactions and savepoints, which commit
+// TestRace has 16 writers end sessions in transactions and savepoints, which commit
 // in any order, or roll back. A poll that begins after a commit has returned shows what
 // it ended, once; none shows what was rolled back.
-func TestRaceWholeTableUndistributed(t *testing.T) {
+func TestRace(t *testing.T) {
 	const writers, transactions = 16, 25
 	b := setup(t, func(config *pgxpool.Config) { config.MaxConns = writers + 1 })
 	ids := b.insert(t, writers*transactions*3)

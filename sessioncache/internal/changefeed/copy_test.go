@@ -2,23 +2,21 @@ package changefeed_test
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// TestCopyOfTheDatabaseWholeTableUndistributed puts a copy in the place of a database, in
-// which a session ended before that. The copy has the same epoch and objects, and
-// transaction ids are the server's.
-func TestCopyOfTheDatabaseWholeTableUndistributed(t *testing.T) {
-	if os.Getenv("SESSIONCACHE_DATABASE_URL") != "" {
-		t.Skip("it renames the database, which others use")
-	}
+// TestCopyOfTheDatabase puts a copy in the place of a database, in which a session ended
+// before that. The copy has the same epoch and objects, and transaction ids are the
+// server's.
+func TestCopyOfTheDatabase(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase) // it renames the database
 	b := setup(t)
 	id := b.insert(t, 1)[0]
 	config := b.pool.Config()

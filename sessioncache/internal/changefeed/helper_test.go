@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/changefeed"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -24,6 +25,7 @@ type bundle struct {
 
 func setup(t *testing.T, configure ...func(*pgxpool.Config)) bundle {
 	t.Helper()
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	pool := sessiontest.NewPool(t, configure...)
 	b := bundle{pool, changefeed.New(db.New(pool))}

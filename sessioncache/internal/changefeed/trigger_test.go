@@ -1,7 +1,6 @@
 package changefeed_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -9,13 +8,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/schema"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// TestTriggersWholeTableUndistributed makes every kind of change, by statements of the
-// origin and by what a subscription applies, and looks which sessions it tells of.
-func TestTriggersWholeTableUndistributed(t *testing.T) {
+// TestTriggers makes every kind of change, by statements of the origin and by what a
+// subscription applies, and looks which sessions it tells of.
+func TestTriggers(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase)
 	t.Parallel()
 	const fresh = "'aaaaaaaa-0000-4000-8000-000000000001'"
 	for name, test := range map[string]struct {
@@ -140,9 +141,9 @@ func TestTriggersWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestRowTriggersWholeTableUndistributed turns the statements' triggers off: what they
-// write, a subscription does not.
-func TestRowTriggersWholeTableUndistributed(t *testing.T) {
+// TestRowTriggers turns the statements' triggers off: what they write, a subscription
+// does not.
+func TestRowTriggers(t *testing.T) {
 	b := setup(t)
 	ids := b.insert(t, 6)
 	execute(t, b.pool, ids, "UPDATE session_cache SET session_endutc = now() - interval '2 minutes' WHERE sessionid = {5}")
@@ -175,9 +176,9 @@ func TestRowTriggersWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestPurgeOfSessionsWritesNothingWholeTableUndistributed deletes sessions that ended more
-// than a minute ago, and one that ended just now.
-func TestPurgeOfSessionsWritesNothingWholeTableUndistributed(t *testing.T) {
+// TestPurgeOfSessionsWritesNothing deletes sessions that ended more than a minute ago,
+// and one that ended just now.
+func TestPurgeOfSessionsWritesNothing(t *testing.T) {
 	b := setup(t)
 	ids := b.insert(t, 2)
 	execute(t, b.pool, ids,
@@ -191,8 +192,8 @@ func TestPurgeOfSessionsWritesNothingWholeTableUndistributed(t *testing.T) {
 	b.wantChanged(t, ids[1])
 }
 
-// TestExtendSessionWritesNothingWholeTableUndistributed extends a session as a lookup does.
-func TestExtendSessionWritesNothingWholeTableUndistributed(t *testing.T) {
+// TestExtendSessionWritesNothing extends a session as a lookup does.
+func TestExtendSessionWritesNothing(t *testing.T) {
 	b := setup(t)
 	ids := b.insert(t, 1)
 	if n, err := db.New(b.pool).ExtendSession(t.Context(), db.ExtendSessionParams{SessionID: ids[0]}); err != nil || n != 1 {
@@ -208,8 +209,8 @@ func TestExtendSessionWritesNothingWholeTableUndistributed(t *testing.T) {
 	b.wantChanged(t, ids[0])
 }
 
-// TestManyChangesWholeTableUndistributed is on both sides of the two limits.
-func TestManyChangesWholeTableUndistributed(t *testing.T) {
+// TestManyChanges is on both sides of the two limits.
+func TestManyChanges(t *testing.T) {
 	b := setup(t)
 	ids := b.insert(t, 1000)
 	execute(t, b.pool, nil, "UPDATE session_cache SET userdict = '{}'")
@@ -239,21 +240,14 @@ func TestManyChangesWholeTableUndistributed(t *testing.T) {
 	b.wantChanged(t)
 }
 
-// TestRestrictedRoleWholeTableUndistributed changes sessions as a role that may do that and no
-// more, which sets a trap in its search path.
-func TestRestrictedRoleWholeTableUndistributed(t *testing.T) {
+// TestRestrictedRole changes sessions as a role that may do that and no more, which sets
+// a trap in its search path.
+func TestRestrictedRole(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase)
 	b := setup(t)
 	ids := b.insert(t, 3)
-	role := "r" + strings.ReplaceAll(sid.New().String(), "-", "")
-	execute(t, b.pool, nil, "CREATE ROLE "+role, "GRANT SELECT, UPDATE, DELETE ON session_cache TO "+role,
-		"CREATE SCHEMA trap AUTHORIZATION "+role)
-	t.Cleanup(func() {
-		for _, statement := range []string{"DROP OWNED BY " + role, "DROP ROLE " + role} {
-			if _, err := b.pool.Exec(context.Background(), statement); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	role := suite.NewRole(t, b.pool)
+	execute(t, b.pool, nil, "GRANT SELECT, UPDATE, DELETE ON session_cache TO "+role, "CREATE SCHEMA trap AUTHORIZATION "+role)
 	conn := b.connect(t)
 	execute(t, conn, ids,
 		"SET ROLE "+role,
@@ -298,8 +292,8 @@ func TestRestrictedRoleWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestColumnsComparedWholeTableUndistributed: of the columns of the table all are compared, but the end.
-func TestColumnsComparedWholeTableUndistributed(t *testing.T) {
+// TestColumnsCompared: of the columns of the table all are compared, but the end.
+func TestColumnsCompared(t *testing.T) {
 	b := setup(t)
 	var missing []string
 	err := b.pool.QueryRow(t.Context(), `
@@ -311,7 +305,7 @@ func TestColumnsComparedWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-func TestFeedRefusesTruncateWholeTableUndistributed(t *testing.T) {
+func TestFeedRefusesTruncate(t *testing.T) {
 	b := setup(t)
 	for _, role := range []string{"origin", "replica"} {
 		conn := b.connect(t)
@@ -324,9 +318,10 @@ func TestFeedRefusesTruncateWholeTableUndistributed(t *testing.T) {
 	}
 }
 
-// TestAnotherSchemaWholeTableUndistributed migrates with the table in one schema and new
-// tables going to another.
-func TestAnotherSchemaWholeTableUndistributed(t *testing.T) {
+// TestAnotherSchema migrates with the table in one schema and new tables going to
+// another.
+func TestAnotherSchema(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase)
 	b := setup(t)
 	text, err := schema.FS.ReadFile("00003_session_change_feed.sql")
 	if err != nil {

@@ -9,15 +9,6 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// quiet is a feed without changes.
-type quiet struct{}
-
-func (quiet) Poll(context.Context) (nearcache.Changes, error) {
-	return nearcache.Changes{Server: server}, nil
-}
-
-func (quiet) Applied() {}
-
 // BenchmarkHit measures Get with the real clocks while polls are applied. Two thirds of
 // the memory are in use, so that otter records the reads.
 func BenchmarkHit(b *testing.B) {

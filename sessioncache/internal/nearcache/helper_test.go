@@ -2,6 +2,7 @@ package nearcache_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -199,3 +200,14 @@ const ms = time.Millisecond
 func (b *bundle) changes(ids ...sid.ID) {
 	b.feed.answers(nearcache.Changes{Server: server, Changed: ids}, nil)
 }
+
+// quiet is a feed without changes.
+type quiet struct{}
+
+func (quiet) Poll(context.Context) (nearcache.Changes, error) {
+	return nearcache.Changes{Server: server}, nil
+}
+
+func (quiet) Applied() {}
+
+var errBroken = errors.New("broken")

@@ -2,7 +2,6 @@ package nearcache_test
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"slices"
 	"testing"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 )
-
-var errBroken = errors.New("broken")
 
 func TestPolling(t *testing.T) {
 	t.Run("every 100 ms from start to start while it is used", func(t *testing.T) {

@@ -2,42 +2,17 @@ package queries_test
 
 import (
 	"context"
-	"errors"
 	"reflect"
-	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
-
-// oneClock is a transaction in which all statements run at one instant, now().
-type oneClock struct{ pgx.Tx }
-
-func (tx oneClock) Begin(ctx context.Context) (pgx.Tx, error) {
-	savepoint, err := tx.Tx.Begin(ctx)
-	return oneClock{savepoint}, err
-}
-
-func (tx oneClock) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
-	return tx.Tx.Exec(ctx, atNow(sql), arguments...)
-}
-
-func (tx oneClock) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
-	return tx.Tx.Query(ctx, atNow(sql), arguments...)
-}
-
-func (tx oneClock) QueryRow(ctx context.Context, sql string, arguments ...any) pgx.Row {
-	return tx.Tx.QueryRow(ctx, atNow(sql), arguments...)
-}
-
-func atNow(sql string) string {
-	return strings.ReplaceAll(sql, "statement_timestamp()", "now()")
-}
 
 // undone runs do in a transaction, or a savepoint of one, that is rolled back.
 func undone(t *testing.T, begin func(context.Context) (pgx.Tx, error), do func(tx pgx.Tx)) {
@@ -52,17 +27,10 @@ func undone(t *testing.T, begin func(context.Context) (pgx.Tx, error), do func(t
 	}
 }
 
-// one is the number of rows of a query that returns at most one.
-func one(err error) (int64, error) {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	return 1, err
-}
-
-// TestInstantsWholeTableOneClock runs the queries at the very instants at which
-// sessions begin and end. A session is live at both.
-func TestInstantsWholeTableOneClock(t *testing.T) {
+// TestInstants runs the queries at the very instants at which sessions begin and end. A
+// session is live at both.
+func TestInstants(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		ctx := t.Context()
@@ -79,20 +47,15 @@ func TestInstantsWholeTableOneClock(t *testing.T) {
 			{"a microsecond after the end", hour, -1},
 		} {
 			undone(t, pool.Begin, func(tx pgx.Tx) {
-				tx = oneClock{tx}
+				tx = suite.OneClock{Tx: tx}
 				var now int64
 				err := tx.QueryRow(ctx, "SELECT (extract(epoch FROM now()) * 1000000)::bigint").Scan(&now)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := tx.Exec(ctx, `
-					UPDATE session_cache
-					SET session_startutc = now() - $1::bigint * interval '1 microsecond',
-					    session_endutc = now() + $2::bigint * interval '1 microsecond',
-					    session_deadlineutc = now() + $2::bigint * interval '1 microsecond',
-					    authenticatedutc = CASE WHEN authenticatedutc IS NOT NULL THEN now() - $1::bigint * interval '1 microsecond' END`,
-					instant.begun, instant.left); err != nil {
-					t.Fatal(err)
+				start, end := -time.Duration(instant.begun)*time.Microsecond, time.Duration(instant.left)*time.Microsecond
+				for _, id := range []sid.ID{plain, user, visitor} {
+					suite.SetTimes(t, tx, id, start, end, end)
 				}
 				rowsIf := func(does bool, rows int64) int64 {
 					if does {
@@ -178,9 +141,10 @@ func TestInstantsWholeTableOneClock(t *testing.T) {
 	})
 }
 
-// TestGraceOneClock revokes a session by its superseded secret at the last instant of
-// the grace, and after it.
-func TestGraceOneClock(t *testing.T) {
+// TestGrace revokes a session by its superseded secret at the last instant of the grace,
+// and after it.
+func TestGrace(t *testing.T) {
+	suite.Require(t, suite.Undistributed)
 	t.Parallel()
 	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		ctx := t.Context()
@@ -196,7 +160,7 @@ func TestGraceOneClock(t *testing.T) {
 		} {
 			handle := issue(t, q, `{}`)
 			undone(t, pool.Begin, func(tx pgx.Tx) {
-				tx = oneClock{tx}
+				tx = suite.OneClock{Tx: tx}
 				q := db.New(tx)
 				wantRows(t, "RenewSession", 1)(q.RenewSession(ctx, db.RenewSessionParams{
 					Handle: handle, Audience: audience, Secret: secret("a"), NewSecret: secret("b"),
@@ -217,35 +181,4 @@ func TestGraceOneClock(t *testing.T) {
 			})
 		}
 	})
-}
-
-// TestResultsHaveNoStyle looks at the types of what queries return: of a timestamptz, an
-// interval and a bytea a server prints what its settings say.
-func TestResultsHaveNoStyle(t *testing.T) {
-	t.Parallel()
-	plain := map[reflect.Type]bool{
-		reflect.TypeFor[bool](): true, reflect.TypeFor[int64](): true, reflect.TypeFor[string](): true, reflect.TypeFor[sid.ID](): true,
-		reflect.TypeFor[[]int64](): true, reflect.TypeFor[sid.IDs](): true,
-	}
-	queries := reflect.TypeFor[*db.Queries]()
-	for method := range queries.Methods() {
-		if method.Type.NumOut() < 2 {
-			continue // an error alone, or WithTx
-		}
-		result := method.Type.Out(0)
-		if result.Kind() == reflect.Slice {
-			result = result.Elem()
-		}
-		if result.Kind() != reflect.Struct {
-			if !plain[result] {
-				t.Errorf("%s returns a %s", method.Name, result)
-			}
-			continue
-		}
-		for field := range result.Fields() {
-			if !plain[field.Type] && field.Name != "UserDict" {
-				t.Errorf("%s returns %s, a %s", method.Name, field.Name, field.Type)
-			}
-		}
-	}
 }
