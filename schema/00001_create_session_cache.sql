@@ -1,7 +1,7 @@
 -- +goose Up
 
--- A table of this name is adopted in place if it is the one that the Python module
--- rhaptos2 created. Any other is somebody else's: it stays as it is.
+-- An existing table of this name is kept and used if the Python module rhaptos2 created
+-- it. Any other table is left unchanged, and the migration fails.
 -- +goose StatementBegin
 DO $$
 DECLARE
@@ -47,5 +47,5 @@ CREATE TABLE IF NOT EXISTS session_cache (
 
 -- +goose Down
 
--- Drops every session: everybody is logged out, and nothing brings them back.
+-- Drops all sessions: everybody is logged out. They cannot be brought back.
 DROP TABLE session_cache;

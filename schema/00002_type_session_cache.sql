@@ -1,11 +1,11 @@
 -- +goose Up
 
--- Nobody may add an untyped row between the cleaning and the typing below.
+-- Locked, so that no untyped row is added between the deletions and the type changes
+-- below.
 LOCK TABLE session_cache IN ACCESS EXCLUSIVE MODE;
 
--- Rows that cannot be a session, by what their columns say: the id is not a
--- UUID in canonical form, a part is missing, or it ends before it begins, or
--- never.
+-- Rows whose columns cannot be those of a session: the id is not a UUID in canonical
+-- form, a value is missing, the end is not after the start, or a time is infinite.
 DELETE FROM session_cache
 WHERE sessionid !~ '^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$'
    OR userdict IS NULL
@@ -15,9 +15,9 @@ WHERE sessionid !~ '^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$'
    OR NOT isfinite(session_startutc)
    OR NOT isfinite(session_endutc);
 
--- Ids that differ only in case become one id. Which of them is the user's
--- cannot be told, and either choice could let one user in as another: both go,
--- as they do when an id is inserted twice.
+-- Ids that differ only in case would become one id. Nobody can tell which of them is the
+-- user's, and the wrong one would give a user another user's session. So both are
+-- deleted, as when an id is inserted twice.
 DELETE FROM session_cache
 WHERE lower(sessionid) IN (
     SELECT lower(twin.sessionid)
@@ -26,10 +26,10 @@ WHERE lower(sessionid) IN (
     HAVING count(*) > 1
 );
 
--- Rows whose dict is not JSON, or is JSON that no field can be read from (the
--- \u0000 escape, a lone surrogate), or names a user too long for an index
--- entry (2,704 bytes). Only trying tells, until PostgreSQL 16 and
--- pg_input_is_valid are the oldest served.
+-- Rows whose userdict is not JSON, or is JSON whose fields cannot be read (the \u0000
+-- escape, a lone surrogate), or has a user_id that is too long for an index entry (2,704
+-- bytes). The only way to find out is to try, until PostgreSQL 16, which has
+-- pg_input_is_valid, is the oldest supported version.
 -- +goose StatementBegin
 DO $$
 DECLARE
@@ -48,10 +48,10 @@ END
 $$;
 -- +goose StatementEnd
 
--- Added first, so that the rewrite below can fill it.
+-- Added first, so that the rewrite of the table below can fill it.
 ALTER TABLE session_cache ADD COLUMN session_deadlineutc timestamptz;
 
--- A session of before is a plain one without an idle timeout: its end is its
+-- An existing session becomes a plain session without an idle timeout, so its end is its
 -- deadline.
 ALTER TABLE session_cache
     ALTER COLUMN sessionid TYPE uuid USING sessionid::uuid,
@@ -62,8 +62,8 @@ ALTER TABLE session_cache
     ALTER COLUMN session_deadlineutc TYPE timestamptz USING session_endutc,
     ALTER COLUMN session_deadlineutc SET NOT NULL,
     ADD COLUMN session_idle bigint,
-    -- Collation C, here and below: an upgrade of the system's C library changes
-    -- the order of the others, and breaks the indexes that are built in it.
+    -- Collation C, here and below: an upgrade of the system's C library can change the
+    -- order of other collations, and that breaks indexes built in the old order.
     ADD COLUMN audience text COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN secret bytea,
     ADD COLUMN superseded bytea,
@@ -91,11 +91,11 @@ CREATE INDEX session_cache_session_endutc_idx ON session_cache (session_endutc);
 
 CREATE INDEX session_cache_user_id_idx ON session_cache (user_id) WHERE user_id IS NOT NULL;
 
--- Every row dies within the hour: vacuum at two dead rows in a hundred, not at
--- twenty, without pausing, and count inserts the same way. The room left in each
--- page is for the new versions of rows that are renewed: then no index grows (a
--- HOT update). No index may name secret, superseded or authenticatedutc, not even
--- in a predicate, or that ends.
+-- By default, every row lives for an hour only. So autovacuum starts at 2 % of dead or
+-- inserted rows, not at 20 %, and does not pause. The free space in each page is for new
+-- versions of renewed rows: a HOT update adds nothing to the indexes. No index may use
+-- secret, superseded or authenticatedutc, not even in a predicate, because an update of
+-- an indexed column is not HOT.
 ALTER TABLE session_cache SET (
     fillfactor = 85,
     autovacuum_vacuum_scale_factor = 0.02,
@@ -133,9 +133,9 @@ COMMENT ON COLUMN session_cache.user_id IS
 
 -- +goose Down
 
--- Brings back the untyped columns with every plain session in them. It cannot
--- bring back the rows that Up dropped, nor the upper case of an id, and it ends
--- every session with a token: without the column secret its id would be its key.
+-- Brings back the untyped columns with all plain sessions. It cannot bring back the rows
+-- that Up deleted, or the upper case of ids. It ends all sessions with tokens: without
+-- the column secret, the id of such a session would open it.
 DELETE FROM session_cache WHERE secret IS NOT NULL;
 
 DROP INDEX session_cache_user_id_idx;

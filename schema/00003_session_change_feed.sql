@@ -7,7 +7,8 @@ CREATE TABLE session_change (
 
 CREATE INDEX session_change_xact_idx ON session_change (xact);
 
--- Rows come in order and go in order, within minutes: vacuum without pausing.
+-- Rows are added in order and removed in order, within minutes. So autovacuum starts
+-- early and does not pause.
 ALTER TABLE session_change SET (
     autovacuum_vacuum_scale_factor = 0.02,
     autovacuum_vacuum_insert_scale_factor = 0.02,
@@ -15,8 +16,8 @@ ALTER TABLE session_change SET (
     autovacuum_vacuum_cost_delay = 0
 );
 
--- Unlogged: crash recovery and the promotion of a standby, after which transaction
--- ids may be used again, empty it, and a standby cannot read it.
+-- Unlogged: crash recovery and the promotion of a standby empty the table, because
+-- transaction ids may then be used again. On a standby it cannot be read.
 CREATE UNLOGGED TABLE session_change_epoch (
     one_row boolean PRIMARY KEY DEFAULT true CONSTRAINT session_change_epoch_is_one_row CHECK (one_row),
     epoch   uuid NOT NULL DEFAULT gen_random_uuid()
@@ -36,14 +37,14 @@ CREATE TABLE session_change_state (
 INSERT INTO session_change_state (candidate, candidateutc)
 VALUES (pg_snapshot_xmin(pg_current_snapshot()), statement_timestamp());
 
--- Whoever changes sessions asks whether near caches are in use.
+-- Every role that changes sessions reads here whether near caches are in use.
 GRANT SELECT ON session_change_state TO PUBLIC;
 
 -- The triggers. Their functions run with the rights of their owner, so every name and
--- operator in them says its schema: whatever search_path a caller has set, none of
--- the caller's own functions or operators is run. (A SET search_path of the function
--- does the same, and costs more than the rest of it.) For the same reason they avoid
--- IN, BETWEEN and IS DISTINCT FROM, whose operator cannot be qualified.
+-- operator in them has its schema: with any search_path of a caller, none of the caller's
+-- own functions or operators is called. (SET search_path at the function would do the
+-- same, but costs more than all the rest of it.) For the same reason they do not use IN,
+-- BETWEEN and IS DISTINCT FROM, whose operator cannot have a schema.
 -- +goose StatementBegin
 DO $$
 DECLARE
@@ -63,10 +64,10 @@ BEGIN
             USING HINT = format('Migrate with a search_path that begins with %I.', place);
     END IF;
 
-    -- What is kept in memory ends with its session, so nobody has to be told of the
-    -- end of one that was over long ago. The minute is for clocks that differ. Of more
-    -- than 1,000 sessions the rest is one row, "any session". (Counting them first, to
-    -- write that row alone, costs a logout half as much again.)
+    -- A session in memory expires by itself, so the deletion of one that expired long ago
+    -- is not written. The minute is for clocks that differ. If more than 1,000 sessions
+    -- are deleted, the rest is one row with NULL, which means any session. (Counting
+    -- first, to write only that row, makes a logout cost 1.5 times as much.)
     EXECUTE format($create$
         CREATE FUNCTION %1$I.session_cache_deleted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $function$
         DECLARE
@@ -87,12 +88,12 @@ BEGIN
         $function$
     $create$, place);
 
-    -- An end that grows makes nothing in memory wrong, not even where it revives a
-    -- session: what is in memory has an end that the session once had, and every
-    -- change to an earlier end is written. FULL JOIN, because it is never a nested
-    -- loop: the plan is made when the first row is updated, and kept for the update
-    -- of a million. The columns are all but session_endutc, as a record: json has no
-    -- operator =, and a record is compared as it is stored.
+    -- A later end makes nothing in memory wrong, even if it revives a session: the end in
+    -- memory is one that the session once had, and every change to an earlier end is
+    -- written. FULL JOIN, because it never becomes a nested loop: the plan is made when
+    -- the first row is updated, and kept for an update of a million rows. The columns are
+    -- compared as a record, all but session_endutc: json has no operator =, and a record
+    -- is compared as it is stored.
     EXECUTE format($create$
         CREATE FUNCTION %1$I.session_cache_updated() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $function$
         DECLARE
@@ -137,8 +138,8 @@ BEGIN
         $function$
     $create$, place);
 
-    -- The same for the rows that a subscription applies, which fire no statement's
-    -- trigger.
+    -- The same for rows that a logical replication subscription applies. They fire no
+    -- statement triggers.
     EXECUTE format($create$
         CREATE FUNCTION %1$I.session_cache_row_deleted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $function$
         BEGIN
@@ -168,7 +169,7 @@ BEGIN
         $function$
     $create$, place);
 
-    -- An emptied feed looks like one in which nothing has happened.
+    -- An empty feed would look like one without changes.
     EXECUTE format($create$
         CREATE FUNCTION %1$I.session_change_refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $function$
         BEGIN
@@ -182,7 +183,8 @@ BEGIN
         'session_cache_deleted', 'session_cache_updated', 'session_cache_truncated',
         'session_cache_row_deleted', 'session_cache_row_updated', 'session_change_refuse_truncate'
     ] LOOP
-        -- Nobody else may put them on a table of their own. Firing asks no right.
+        -- No other role may use them for triggers on its own tables. Firing a trigger
+        -- needs no right.
         EXECUTE format('REVOKE ALL ON FUNCTION %I.%I() FROM PUBLIC', place, made);
     END LOOP;
 
@@ -242,13 +244,13 @@ COMMENT ON COLUMN session_change_state.generation IS
 
 -- +goose Down
 
--- Near caches stop, and whether they had been turned off is forgotten. No session is
+-- Near caches stop, and the setting whether they were turned off is lost. No session is
 -- lost.
 --
--- All of it in one transaction, and in this order: dropping the epoch first takes a
--- lock on it that no poll passes. None is under way any more, and none can begin. What
--- near caches know from their last poll counts for 200 ms, and they have forgotten it
--- before the first change is made that no trigger writes.
+-- All of it is one transaction, in this order. Dropping session_change_epoch first takes
+-- a lock that every poll needs: no poll is running then, and none can start. Near caches
+-- use the result of their last poll for 200 ms. So none uses it any more when the first
+-- change is made without a trigger.
 DROP TABLE session_change_epoch;
 
 SELECT pg_sleep(0.3);

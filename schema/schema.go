@@ -1,7 +1,7 @@
 // Package schema holds the goose migrations of the session_cache table.
 //
-// They live beside an application's own: their versions are in a table of their own,
-// [VersionTable]. Run them from a program:
+// They do not conflict with an application's own migrations, because goose keeps their
+// versions in a separate table, [VersionTable]. Run them from a program:
 //
 //	provider, err := schema.NewProvider(db)
 //	if err != nil { … }
@@ -25,19 +25,19 @@ import (
 //go:embed *.sql
 var FS embed.FS
 
-// VersionTable is where goose keeps which of these migrations have been applied. Its
-// default table belongs to the application: with one for both, goose skips the
-// migrations of whoever comes second.
+// VersionTable is the table in which goose records which of these migrations have been
+// applied. Goose's default table belongs to the application. If both used one table,
+// goose would skip the migrations that run second.
 const VersionTable = "session_cache_version"
 
-// lockID is the advisory lock of these migrations, a random number of their own: an
-// application's goose must not wait for them, nor they for it.
+// lockID is the advisory lock of these migrations: a random number, so that they and an
+// application's own goose do not wait for each other.
 const lockID = 0x6746b0be2e81385f
 
-// NewProvider returns goose's provider of the migrations, for PostgreSQL. Any number of
-// processes may migrate at once: one does, the others wait for it, for five minutes at
-// most. The lock is a connection's, so connect to the server itself, not to a pooler in
-// transaction mode.
+// NewProvider returns goose's provider of the migrations, for PostgreSQL. Several
+// processes may migrate at once: one migrates, and the others wait for it, for at most
+// five minutes. They use an advisory lock of the connection, so connect to the server
+// itself, not to a pooler in transaction mode.
 func NewProvider(db *sql.DB) (*goose.Provider, error) {
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 300))
 	if err != nil {
@@ -46,7 +46,7 @@ func NewProvider(db *sql.DB) (*goose.Provider, error) {
 	return goose.NewProvider(goose.DialectPostgres, db, FS,
 		goose.WithTableName(VersionTable),
 		goose.WithSessionLocker(locker),
-		// The migrations in Go that an application has registered are not these.
+		// Not the Go migrations that an application has registered.
 		goose.WithDisableGlobalRegistry(true),
 	)
 }

@@ -17,10 +17,10 @@ import (
 
 // TestPgBouncer runs the ordinary suite through PgBouncer in transaction mode, in
 // each exec mode that works without prepared statements, which PgBouncer carries
-// since 1.21 only. Tests that need a table to themselves are left out, because behind
-// the pooler all share one: those named WholeTable, examples of near caches, which would
-// have every change wait from then on, and those of sessionhttp, whose statements are
-// all sessioncache's.
+// since 1.21 only. Behind the pooler all tests share one table. Tests that need one to
+// themselves skip. Examples cannot: those of near caches are left out, because every change
+// would wait from then on. The tests of sessionhttp are left out, because all its statements
+// are sessioncache's.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	url := startPgBouncer(t)

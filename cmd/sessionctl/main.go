@@ -1,11 +1,11 @@
-// Sessionctl is the operator's command for the sessions in a database.
+// Sessionctl manages the sessions in a database. It is for operators.
 //
 //	go install github.com/rhaptos/sessiondb/cmd/sessionctl@latest
 //	sessionctl --help
 //
-// It connects as psql does: to DATABASE_URL, or by PGHOST, PGDATABASE and the like.
+// It connects to DATABASE_URL, or as psql does by PGHOST, PGDATABASE and so on.
 //
-// The commands get, set and delete are for plain sessions, whose id is their key. The
+// The commands get, set and delete are for plain sessions, which their id opens. The
 // command list shows the handles of sessions with tokens. A handle opens nothing.
 //
 // Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 the
@@ -36,20 +36,20 @@ const (
 	exitUnavailable
 )
 
-const description = `Look after the sessions in a PostgreSQL database.
+const description = `Manage the sessions in a PostgreSQL database.
 
-It connects as psql does: to DATABASE_URL, or by PGHOST, PGDATABASE and the like.
+It connects to DATABASE_URL, or as psql does by PGHOST, PGDATABASE and so on.
 
-A plain session is opened by its id: get, set and delete are for these. A session with a token has a handle, which opens nothing: list shows it, and revoke ends the session.
+The commands get, set and delete are for plain sessions, which their id opens. A session with a token has a handle: list shows it, and revoke ends the session. A handle opens nothing.
 
-With --json, times are RFC 3339 in UTC and durations are seconds. The help of each command shows what its JSON looks like.
+With --json, times are RFC 3339 in UTC and durations are seconds. The help of each command shows its JSON.
 
 Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 the database does not answer.`
 
 // commands is the command line.
 type commands struct {
-	DatabaseURL string    `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and the like)."`
-	Audience    *audience `placeholder:"NAME" help:"The application whose sessions are meant, where several share the table (default: the empty name)."`
+	DatabaseURL string    `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and so on)."`
+	Audience    *audience `placeholder:"NAME" help:"The application whose sessions are used, if several share the table (default: the empty name)."`
 
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
@@ -58,21 +58,21 @@ type commands struct {
 	Set        setCommand        `cmd:"" help:"Store a plain session."`
 	Delete     deleteCommand     `cmd:"" help:"End a plain session."`
 	List       listCommand       `cmd:"" help:"List a user's live sessions with tokens."`
-	Revoke     revokeCommand     `cmd:"" help:"End one session with a token, all sessions of a user, or everybody's."`
+	Revoke     revokeCommand     `cmd:"" help:"End one session with a token, all sessions of a user, or all sessions."`
 	Purge      purgeCommand      `cmd:"" help:"Remove expired sessions."`
 	Stats      statsCommand      `cmd:"" help:"Count the sessions."`
-	Watch      watchCommand      `cmd:"" help:"Count the sessions again and again."`
+	Watch      watchCommand      `cmd:"" help:"Count the sessions repeatedly."`
 	NearCache  nearCacheCommand  `cmd:"" help:"Turn near caches off."`
-	Reindex    reindexCommand    `cmd:"" help:"Rebuild the indexes without keeping anybody out."`
-	Completion completionCommand `cmd:"" help:"Print a script that completes commands in a shell."`
+	Reindex    reindexCommand    `cmd:"" help:"Rebuild the indexes while the sessions stay usable."`
+	Completion completionCommand `cmd:"" help:"Print a shell script that completes commands."`
 }
 
-// audience is the name of an application. Not given differs from empty: to end
-// everybody's sessions means every application's only if none is named.
+// audience is the name of an application. A nil *audience differs from the empty name:
+// revoke --all ends the sessions of every application only if no name is given.
 type audience string
 
-// Validate refuses what [sessioncache.WithAudience] panics on. (No argument holds a
-// NUL, and kong makes UTF-8 of each.)
+// Validate refuses an audience on which [sessioncache.WithAudience] panics. (No argument
+// can hold a NUL, and kong makes every argument valid UTF-8.)
 func (a audience) Validate() error {
 	if len(a) > 100 {
 		return errors.New("the audience is longer than 100 bytes")
@@ -80,20 +80,20 @@ func (a audience) Validate() error {
 	return nil
 }
 
-// environment is what a command runs in.
+// environment is the input and output of a command, and its general flags.
 type environment struct {
 	context.Context
 	in       io.Reader
-	out      io.Writer // shows control characters escaped
-	raw      io.Writer // does not
-	terminal bool      // out is one, and in
+	out      io.Writer // escapes control characters
+	raw      io.Writer // does not escape
+	terminal bool      // in and out are a terminal
 	url      string
 	audience *audience
 }
 
 var errNoSession = errors.New("no such session")
 
-// usageError is the caller's mistake.
+// usageError is an error in the command line.
 type usageError struct{ error }
 
 func main() {
@@ -108,13 +108,13 @@ func isTerminal(file *os.File) bool {
 	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
 		return false
 	}
-	null, err := os.Stat(os.DevNull) // is a character device, too
+	null, err := os.Stat(os.DevNull) // the null device is also a character device
 	return err != nil || !os.SameFile(info, null)
 }
 
-// run is main with everything it depends on in its hands. It returns the exit code.
+// run is main without global state. It returns the exit code.
 func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.Writer, terminal bool) (code int) {
-	type exit int // --help ends here
+	type exit int // --help exits with this panic
 	defer func() {
 		if reason := recover(); reason != nil {
 			asked, ok := reason.(exit)
@@ -125,7 +125,7 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.W
 		}
 	}()
 	raw := out
-	out, errOut = visible{out}, visible{errOut}
+	out, errOut = escapingWriter{out}, escapingWriter{errOut}
 	var commands commands
 	parser := kong.Must(&commands, kong.Name("sessionctl"), kong.Description(description),
 		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exit(code)) }), kong.UsageOnError(),
@@ -146,7 +146,7 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case ctx.Err() != nil: // Ctrl-C is no outage
+	case ctx.Err() != nil: // Ctrl-C is not an outage
 		return exitFailed
 	case errors.As(err, &usageError{}), errors.Is(err, sessioncache.ErrMalformedID):
 		return exitUsage
@@ -159,10 +159,10 @@ func exitCode(ctx context.Context, err error) int {
 	}
 }
 
-// cache is what a command works on: users as the JSON they are.
+// cache is the Cache of all commands. Its users are JSON, unchanged.
 type cache = sessioncache.Cache[json.RawMessage]
 
-// withCache connects and runs a command's work on a cache.
+// withCache connects to the database and calls work with a cache.
 func (e *environment) withCache(work func(cache *cache) error, options ...sessioncache.Option) error {
 	if e.audience != nil {
 		options = append(options, sessioncache.WithAudience(string(*e.audience)))
@@ -170,7 +170,7 @@ func (e *environment) withCache(work func(cache *cache) error, options ...sessio
 	return e.withPool(func(pool *pgxpool.Pool) error { return work(sessioncache.New[json.RawMessage](pool, options...)) })
 }
 
-// withPool connects and runs a command's work on the connections.
+// withPool connects to the database and calls work with the pool.
 func (e *environment) withPool(work func(pool *pgxpool.Pool) error) error {
 	pool, err := pgxpool.New(e, e.url)
 	if err != nil {

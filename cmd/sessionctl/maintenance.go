@@ -11,8 +11,8 @@ import (
 )
 
 type purgeCommand struct {
-	Budget time.Duration `help:"Stop when it has taken this long; the rest is for the next time."`
-	Quiet  bool          `short:"q" xor:"output" help:"Print nothing but errors."`
+	Budget time.Duration `help:"Stop after this time. The next purge removes the rest."`
+	Quiet  bool          `short:"q" xor:"output" help:"Print only errors."`
 	JSON   bool          `xor:"output" help:"Print JSON, and no progress."`
 }
 
@@ -27,7 +27,7 @@ func (c *purgeCommand) Run(e *environment) error {
 			options = append(options, sessioncache.WithBudget(c.Budget))
 		}
 		progress := !c.Quiet && !c.JSON
-		if progress { // or nothing is counted for nobody to see
+		if progress { // the count is only for the progress
 			report, err := c.report(e, cache)
 			if err != nil {
 				return err
@@ -51,7 +51,8 @@ func (c *purgeCommand) Run(e *environment) error {
 	})
 }
 
-// report shows the progress: as a bar on a terminal, else a line every ten seconds.
+// report returns a function that shows the progress: as a bar on a terminal, otherwise as
+// a line every ten seconds.
 func (c *purgeCommand) report(e *environment, cache *cache) (func(sessioncache.Progress), error) {
 	stats, err := cache.Stats(e)
 	if err != nil {
@@ -59,7 +60,7 @@ func (c *purgeCommand) report(e *environment, cache *cache) (func(sessioncache.P
 	}
 	last := time.Now()
 	return func(p sessioncache.Progress) {
-		all := max(stats.Expired, p.Rows) // more may have expired meanwhile
+		all := max(stats.Expired, p.Rows) // more sessions may have expired meanwhile
 		left := "none left"
 		if p.OldestExpired > 0 {
 			left = fmt.Sprintf("the oldest left expired %s ago", p.OldestExpired.Round(time.Second))
@@ -94,7 +95,7 @@ type completionCommand struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
-// Run prints what to source: eval "$(sessionctl completion bash)".
+// Run prints a script for the shell to evaluate: eval "$(sessionctl completion bash)".
 func (c *completionCommand) Run(e *environment, parsed *kong.Context) error { //nolint:unparam // kong wants an error
 	var names []string
 	flags := map[string][]string{}

@@ -17,13 +17,13 @@ import (
 )
 
 type migrateCommand struct {
-	Direction string `arg:"" enum:"up,down,status" help:"up: to the newest version; down: one version back, which loses data; status: what has been applied."`
+	Direction string `arg:"" enum:"up,down,status" help:"up: migrate to the newest version; down: migrate one version back, which loses data; status: show what has been applied."`
 	Yes       bool   `help:"With down: do not ask."`
 	JSON      bool   `help:"Print JSON."`
 }
 
 func (migrateCommand) Help() string {
-	return `down asks first, and says what is lost. Without a terminal to ask on it needs --yes. up and status never ask.
+	return `down says what is lost and asks first. Without a terminal it needs --yes. up and status never ask.
 
 With --json, status prints
 
@@ -35,7 +35,7 @@ where state is applied or pending. up and down print what they did:
       "duration": 0.02}]`
 }
 
-// migrationJSON is a migration and its state, or what was done with it.
+// migrationJSON is a migration, with its state or with what was done.
 type migrationJSON struct {
 	Version   int64       `json:"version"`
 	Name      string      `json:"name"`
@@ -73,7 +73,8 @@ func (c *migrateCommand) status(e *environment, migrations *goose.Provider) erro
 		if !c.JSON {
 			e.print("%-9s %s\n", status.State, status.Source.Path)
 		}
-		// Without the time: goose stores it in the time zone of whoever migrated.
+		// Without the time, because goose stores it in the time zone of the process that
+		// migrated.
 		documents = append(documents, migrationJSON{Version: status.Source.Version, Name: status.Source.Path, State: status.State})
 	}
 	if c.JSON {
@@ -88,7 +89,7 @@ func (c *migrateCommand) migrate(e *environment, db *sql.DB, migrations *goose.P
 	if c.Direction == "up" {
 		results, err = migrations.Up(e)
 	} else {
-		err = e.confirm("migrate down", c.Yes, func() (string, error) { return loss(e, db, migrations) })
+		err = e.confirm("migrate down", c.Yes, func() (string, error) { return downQuestion(e, db, migrations) })
 		if err != nil {
 			return err
 		}
@@ -115,8 +116,8 @@ func (c *migrateCommand) migrate(e *environment, db *sql.DB, migrations *goose.P
 	return err
 }
 
-// loss asks whether to lose what the newest migration's way down loses.
-func loss(e *environment, db *sql.DB, migrations *goose.Provider) (question string, err error) {
+// downQuestion asks whether to migrate down, and says what is lost.
+func downQuestion(e *environment, db *sql.DB, migrations *goose.Provider) (question string, err error) {
 	statuses, err := migrations.Status(e)
 	if err != nil {
 		return "", err
@@ -139,8 +140,8 @@ func loss(e *environment, db *sql.DB, migrations *goose.Provider) (question stri
 	return "", goose.ErrNoNextVersion
 }
 
-// downComment returns the comment at the head of a migration's way down, which says
-// what that loses.
+// downComment returns the comment at the start of a migration's part Down, which says
+// what is lost.
 func downComment(migration string) string {
 	_, down, _ := strings.Cut(migration, "-- +goose Down\n")
 	var comment strings.Builder
@@ -159,7 +160,7 @@ const (
 	raiseException        = "P0001"
 )
 
-// explain says of an error of goose's what there is to do about it.
+// explain adds to an error of goose what to do about it.
 func explain(e *environment, db *sql.DB, role string, err error) error {
 	if err == nil || errors.Is(err, errNothingDone) || errors.As(err, &usageError{}) {
 		return err
@@ -168,13 +169,13 @@ func explain(e *environment, db *sql.DB, role string, err error) error {
 		return errors.New("no migration has been applied")
 	}
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == raiseException {
-		return fmt.Errorf("%w\n%s\n%s", err, pgErr.Detail, pgErr.Hint) // the migration's own words
+		return fmt.Errorf("%w\n%s\n%s", err, pgErr.Detail, pgErr.Hint) // the migration's own message
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok || db.PingContext(e) != nil {
 		return fmt.Errorf("%w: %w", sessioncache.ErrUnavailable, err)
 	}
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == insufficientPrivilege {
-		return fmt.Errorf("the role %q may not create, change or read the tables that migrating needs: use the role that owns the schema: %w", role, err)
+		return fmt.Errorf("the role %q may not create, change or read the tables of the migrations: use the role that owns the schema: %w", role, err)
 	}
 	return err
 }

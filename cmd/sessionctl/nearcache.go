@@ -22,11 +22,11 @@ type nearCacheCommand struct {
 }
 
 func (nearCacheCommand) Help() string {
-	return `Near caches answer lookups from memory. While one is in use, on any server, every logout takes a quarter of a second longer. off ends both.
+	return `Near caches answer lookups from memory. While one is in use on any server, every logout takes a quarter of a second longer. off turns near caches off on all servers, and logouts take as long as before.
 
-Processes that run already then ask the database for every lookup, until they restart. A process that starts with WithNearCache, or uses it for the first time, turns near caches on again. So deploy without WithNearCache before, or after.
+Processes that already run then ask the database for every lookup, until they restart. A process that starts with WithNearCache, or uses it for the first time, turns near caches on again. So deploy without WithNearCache, before or after.
 
-It asks first. Without a terminal to ask on it needs --yes. Run it again if it was interrupted: until it has ended, logouts take longer.
+It asks first. Without a terminal it needs --yes. If it was interrupted, run it again: until it has finished, logouts take longer.
 
 With --json it prints
 
@@ -43,8 +43,9 @@ var (
 	errNotUsed = errors.New("no near cache is in use")
 )
 
-// errHalf says that changes wait for near caches that have stopped.
-var errHalf = errors.New("near caches may have stopped, and logouts still take longer: run it again")
+// errInterrupted says that near caches are being turned off, but changes still wait for
+// them.
+var errInterrupted = errors.New("near caches may have stopped, but logouts still take longer: run it again")
 
 func (c *nearCacheCommand) Run(e *environment) error {
 	return e.withPool(func(pool *pgxpool.Pool) error {
@@ -54,7 +55,7 @@ func (c *nearCacheCommand) Run(e *environment) error {
 		})
 		if err == nil {
 			if err = turnOff(e, queries); err != nil && e.Err() != nil {
-				return errHalf
+				return errInterrupted
 			}
 		}
 		switch nothing := errors.Is(err, errNoFeed) || errors.Is(err, errNotUsed); {
@@ -73,7 +74,7 @@ func (c *nearCacheCommand) Run(e *environment) error {
 	})
 }
 
-// turnOff turns near caches off, or goes on with what an interrupted run has begun.
+// turnOff turns near caches off, or continues an interrupted run.
 func turnOff(ctx context.Context, queries *db.Queries) error {
 	if _, err := queries.DrainNearCaches(ctx); err != nil {
 		return explainFeed(err)
@@ -81,7 +82,7 @@ func turnOff(ctx context.Context, queries *db.Queries) error {
 	if err := nearCachesUsed(ctx, queries); err != nil {
 		return err
 	}
-	// What a near cache knows from a poll that did not see it counts for this long.
+	// A near cache may still use the result of an earlier poll for this long.
 	select {
 	case <-time.After(sessioncache.NearCacheStaleness):
 	case <-ctx.Done():
@@ -90,11 +91,11 @@ func turnOff(ctx context.Context, queries *db.Queries) error {
 	forgotten, err := queries.ForgetNearCaches(ctx)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %w", errHalf, explainFeed(err))
+		return fmt.Errorf("%w: %w", errInterrupted, explainFeed(err))
 	case forgotten == 1:
 		return nil
 	}
-	// Somebody else has turned them off meanwhile.
+	// Another process has changed the state meanwhile.
 	switch err := nearCachesUsed(ctx, queries); {
 	case err == nil:
 		return errors.New("a process has turned near caches on again meanwhile")
@@ -105,8 +106,8 @@ func turnOff(ctx context.Context, queries *db.Queries) error {
 	}
 }
 
-// nearCachesUsed returns nil while changes wait for near caches, and the reason why not
-// otherwise.
+// nearCachesUsed returns nil while changes wait for near caches. Otherwise the error is
+// the reason why they do not.
 func nearCachesUsed(ctx context.Context, queries *db.Queries) error {
 	use, err := queries.GetNearCacheUse(ctx)
 	if err != nil {
@@ -118,8 +119,7 @@ func nearCachesUsed(ctx context.Context, queries *db.Queries) error {
 	return nil
 }
 
-// explainFeed says of an error of a statement on the change feed what there is to do about
-// it.
+// explainFeed adds to an error of a statement on the change feed what to do about it.
 func explainFeed(err error) error {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {

@@ -21,7 +21,7 @@ type getCommand struct {
 }
 
 func (getCommand) Help() string {
-	return "It prints the user's JSON as it is stored. On a terminal, control characters are shown escaped."
+	return "It prints the user's JSON as it is stored. On a terminal, control characters are escaped."
 }
 
 func (c *getCommand) Run(e *environment) error {
@@ -44,7 +44,7 @@ func (c *getCommand) Run(e *environment) error {
 
 type setCommand struct {
 	ID       string        `arg:"" optional:"" help:"The session's id (default: a new one, which is printed)."`
-	User     string        `placeholder:"JSON" help:"The user (default: read from standard input)."`
+	User     string        `placeholder:"JSON" help:"The user's JSON (default: read from standard input)."`
 	Lifetime time.Duration `default:"1h" help:"How long the session lives."`
 	JSON     bool          `help:"Print JSON."`
 }
@@ -90,8 +90,8 @@ func (c *deleteCommand) Run(e *environment) error {
 	return e.withCache(func(cache *cache) error { return cache.Delete(e, c.ID) })
 }
 
-// userID names a user. The empty id, which a script passes when its variable is not
-// set, names nobody.
+// userID is a user's id. The empty id is refused: a script passes it if its variable is
+// not set.
 type userID string
 
 func (u userID) Validate() error {
@@ -116,10 +116,10 @@ func (listCommand) Help() string {
       "deadline": "2026-01-02T16:04:05Z",
       "ttl": 3600}]
 
-where ttl is how long the session lives if nobody uses it.`
+where ttl is how long the session still lives if it is not used.`
 }
 
-// sessionJSON is what list --json says of a session.
+// sessionJSON is a session in list --json.
 type sessionJSON struct {
 	Handle          sid.Handle `json:"handle"`
 	CreatedAt       time.Time  `json:"created_at"`
@@ -157,16 +157,16 @@ func (c *listCommand) Run(e *environment) error {
 type revokeCommand struct {
 	User   userID       `xor:"whose" required:"" placeholder:"ID" help:"End all sessions of this user, plain ones too."`
 	Handle *sid.Handle  `xor:"whose" required:"" help:"End this session."`
-	All    bool         `xor:"whose" required:"" help:"End the sessions of everybody: in every application, or in the one that --audience names."`
-	Except []sid.Handle `placeholder:"HANDLE" help:"With --user: keep this session. May be repeated."`
+	All    bool         `xor:"whose" required:"" help:"End all sessions: of every application, or of the one that --audience names."`
+	Except []sid.Handle `placeholder:"HANDLE" help:"With --user: keep this session. Can be repeated."`
 	Yes    bool         `help:"With --all: do not ask."`
 	JSON   bool         `help:"Print JSON."`
 }
 
 func (revokeCommand) Help() string {
-	return `--all asks first. Without a terminal to ask on it needs --yes.
+	return `--all asks first. Without a terminal it needs --yes.
 
-With --json it prints how many sessions it ended:
+With --json it prints how many sessions it ended, stored expired ones included:
 
     {"ended": 2}`
 }
@@ -191,7 +191,7 @@ func (c *revokeCommand) Run(e *environment) error {
 func (c *revokeCommand) revoke(e *environment, cache *cache) (n int64, err error) {
 	switch {
 	case c.All:
-		err := e.confirm("revoke --all", c.Yes, func() (string, error) { return everybody(e, cache) })
+		err := e.confirm("revoke --all", c.Yes, func() (string, error) { return revokeAllQuestion(e, cache) })
 		if err != nil {
 			return 0, err
 		}
@@ -210,7 +210,7 @@ func (c *revokeCommand) revoke(e *environment, cache *cache) (n int64, err error
 	}
 }
 
-// deleteAllSessions ends the sessions of every application, which no Cache does.
+// deleteAllSessions ends the sessions of every application. A Cache cannot do that.
 func deleteAllSessions(ctx context.Context, sessions *cache) (n int64, err error) {
 	err = sessions.Tx(ctx, func(tx pgx.Tx, _ *cache) error {
 		if n, err = db.New(tx).DeleteAllSessions(ctx); err != nil {
@@ -221,11 +221,11 @@ func deleteAllSessions(ctx context.Context, sessions *cache) (n int64, err error
 	return n, err
 }
 
-// everybody asks whether to log everybody out.
-func everybody(e *environment, cache *cache) (question string, err error) {
-	if e.audience != nil { // Stats counts the whole table
+// revokeAllQuestion asks whether to log everybody out.
+func revokeAllQuestion(e *environment, cache *cache) (question string, err error) {
+	if e.audience != nil { // not the number: Stats counts all applications
 		return fmt.Sprintf("Log everybody out of the application %q?", *e.audience), nil
 	}
 	stats, err := cache.Stats(e)
-	return fmt.Sprintf("Log everybody out of every application: %d live sessions?", stats.Live), err
+	return fmt.Sprintf("Log everybody out of all applications: %d live sessions?", stats.Live), err
 }

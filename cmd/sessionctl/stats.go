@@ -24,9 +24,9 @@ func (statsCommand) Help() string {
      "change_feed": {"near_caches": "used", "changes": 41,
       "bytes": 24576, "age": 240.5}}
 
-where oldest_expired is for how long a session has been expired and not purged, in seconds, and 0 if there is none.
+where oldest_expired is how long ago, in seconds, the oldest of the expired sessions has expired. It is 0 if there is none.
 
-The change feed tells near caches what has changed. near_caches is used, draining (they are being turned off), off or unused. age is when purge last moved the time up to which it removes changes, in seconds ago; it does that every ten minutes at most. change_feed is null where there is no feed, or the role may not read it (SELECT on session_change).`
+The change feed tells near caches what has changed. near_caches is used, draining (they are being turned off), off or unused. age is how long ago purge last moved the time up to which it removes changes, in seconds; it does that every ten minutes at most. change_feed is null if there is no feed, or if the role may not read it (SELECT on session_change).`
 }
 
 // statsJSON is what stats --json and watch --json print.
@@ -41,7 +41,7 @@ func asJSON(stats sessioncache.Stats) statsJSON {
 	return statsJSON{stats.Live, stats.Expired, stats.OldestExpired.Seconds(), stats.MostOfOneUser}
 }
 
-// feedJSON is what stats --json says of the change feed.
+// feedJSON is the change feed in stats --json.
 type feedJSON struct {
 	NearCaches string  `json:"near_caches"`
 	Changes    int64   `json:"changes"`
@@ -76,7 +76,7 @@ func (c *statsCommand) Run(e *environment) error {
 	})
 }
 
-// feedLines are the lines of a table about the change feed.
+// feedLines returns the lines of the table about the change feed.
 func feedLines(feed sessioncache.FeedStats, ok bool) []string {
 	if !ok {
 		return []string{"change feed\tnone, or not readable"}
@@ -88,8 +88,8 @@ func feedLines(feed sessioncache.FeedStats, ok bool) []string {
 	}
 }
 
-// printStats prints a table, with what there is to say of two of its figures, and more
-// lines.
+// printStats prints a table. ofLive and ofExpired follow two of its numbers, and more
+// lines come last.
 func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string, more ...string) error {
 	oldest := "–"
 	if stats.Expired > 0 {
@@ -107,13 +107,13 @@ func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string,
 }
 
 type watchCommand struct {
-	Every time.Duration `default:"2s" help:"How often."`
-	Times int           `help:"Stop after so many (default: never)."`
+	Every time.Duration `default:"2s" help:"The time between two counts."`
+	Times int           `help:"Stop after this many counts (default: never)."`
 	JSON  bool          `help:"Print a line of JSON each time."`
 }
 
 func (watchCommand) Help() string {
-	return `With --json each line is what stats --json prints of the sessions, with the time, or the error if the database did not answer:
+	return `With --json each line is the time and the numbers of stats --json, without the change feed. If the database did not answer, it is the time and the error:
 
     {"time": "2026-01-02T15:04:05Z", "live": 12, "expired": 3,
      "oldest_expired": 61.5, "most_of_one_user": 2}
@@ -122,7 +122,7 @@ func (watchCommand) Help() string {
 
 func (c *watchCommand) Run(e *environment) error {
 	if c.Every <= 0 {
-		return usageError{errors.New("--every is how long to wait in between")}
+		return usageError{errors.New("--every must be longer than 0s")}
 	}
 	return e.withCache(func(cache *cache) error {
 		show := e.showLine
@@ -132,12 +132,12 @@ func (c *watchCommand) Run(e *environment) error {
 		case e.terminal:
 			show = e.showScreen
 		}
-		var before *look
+		var before *sample
 		for n := 1; ; n++ {
 			stats, err := cache.Stats(e)
 			switch {
 			case e.Err() != nil:
-				return nil //nolint:nilerr // Ctrl-C is how to end it
+				return nil //nolint:nilerr // Ctrl-C ends watch
 			case err != nil && before == nil:
 				return err
 			case err != nil && c.JSON:
@@ -145,10 +145,10 @@ func (c *watchCommand) Run(e *environment) error {
 				if err := e.printJSON(document); err != nil {
 					return err
 				}
-			case err != nil: // to be seen, and seen to pass
+			case err != nil: // an outage may end: watch goes on
 				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), err)
 			default:
-				now := &look{stats, time.Now()}
+				now := &sample{stats, time.Now()}
 				if err := show(now, before); err != nil {
 					return err
 				}
@@ -165,32 +165,32 @@ func (c *watchCommand) Run(e *environment) error {
 	})
 }
 
-// look is what was there when.
-type look struct {
+// sample is a result of Stats with its time.
+type sample struct {
 	sessioncache.Stats
 	at time.Time
 }
 
-// rates are how fast the live and the expired sessions have become more since
-// before, if there was one.
-func (l *look) rates(before *look) (live, expired string) {
+// rates returns how fast the numbers of live and expired sessions have grown since the
+// sample before, per second.
+func (s *sample) rates(before *sample) (live, expired string) {
 	if before == nil {
 		return "–", "–"
 	}
-	seconds := l.at.Sub(before.at).Seconds()
-	return fmt.Sprintf("%+.1f", float64(l.Live-before.Live)/seconds), fmt.Sprintf("%+.1f", float64(l.Expired-before.Expired)/seconds)
+	seconds := s.at.Sub(before.at).Seconds()
+	return fmt.Sprintf("%+.1f", float64(s.Live-before.Live)/seconds), fmt.Sprintf("%+.1f", float64(s.Expired-before.Expired)/seconds)
 }
 
-// showJSON is for programs.
-func (e *environment) showJSON(now, _ *look) error {
+// showJSON shows a sample to programs.
+func (e *environment) showJSON(now, _ *sample) error {
 	return e.printJSON(struct {
 		Time time.Time `json:"time"`
 		statsJSON
 	}{now.at.UTC(), asJSON(now.Stats)})
 }
 
-// showLine is for logs.
-func (e *environment) showLine(now, before *look) error {
+// showLine shows a sample in a log.
+func (e *environment) showLine(now, before *sample) error {
 	const columns = "%-8s %12v %12s %12v %12s %16v\n"
 	if before == nil {
 		e.print(columns, "TIME", "LIVE", "PER SECOND", "EXPIRED", "PER SECOND", "OLDEST EXPIRED")
@@ -200,8 +200,8 @@ func (e *environment) showLine(now, before *look) error {
 	return nil
 }
 
-// showScreen is for people: it draws over what it has drawn before.
-func (e *environment) showScreen(now, before *look) error {
+// showScreen shows a sample on a terminal, in place of the one before.
+func (e *environment) showScreen(now, before *sample) error {
 	const home, restOfScreen = "\x1b[H", "\x1b[J"
 	live, expired := now.rates(before)
 	e.control(home + restOfScreen)

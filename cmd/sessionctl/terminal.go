@@ -12,17 +12,17 @@ import (
 	"unicode/utf8"
 )
 
-// visible escapes what could command a terminal: control characters, and those that
-// change the direction of the text. What is JSON stays JSON, because these occur in
-// strings only. Each Write holds whole characters.
-type visible struct{ io.Writer }
+// escapingWriter escapes characters that could control a terminal: control characters,
+// and characters that change the direction of text. JSON stays valid, because there they
+// occur only in strings. Each Write must hold whole characters.
+type escapingWriter struct{ io.Writer }
 
-func (v visible) Write(p []byte) (int, error) {
+func (w escapingWriter) Write(p []byte) (int, error) {
 	var text bytes.Buffer
 	for rest := p; len(rest) > 0; {
 		r, size := utf8.DecodeRune(rest)
 		switch {
-		case r == utf8.RuneError && size == 1: // may be a control character in another encoding
+		case r == utf8.RuneError && size == 1: // not UTF-8: may be a control character of another encoding
 			fmt.Fprintf(&text, `\x%02x`, rest[0])
 		case r != '\n' && r != '\t' && unicode.In(r, unicode.Cc, unicode.Bidi_Control):
 			fmt.Fprintf(&text, `\u%04x`, r)
@@ -31,7 +31,7 @@ func (v visible) Write(p []byte) (int, error) {
 		}
 		rest = rest[size:]
 	}
-	if _, err := v.Writer.Write(text.Bytes()); err != nil {
+	if _, err := w.Writer.Write(text.Bytes()); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -41,20 +41,20 @@ func (e *environment) print(format string, arguments ...any) {
 	fmt.Fprintf(e.out, format, arguments...)
 }
 
-// control prints a control sequence.
+// control prints a control sequence to the terminal.
 func (e *environment) control(sequence string) {
 	_, _ = fmt.Fprint(e.raw, sequence)
 }
 
-// printJSON prints a document on a line of its own.
+// printJSON prints a document on one line.
 func (e *environment) printJSON(document any) error {
 	return json.NewEncoder(e.out).Encode(document)
 }
 
 var errNothingDone = errors.New("nothing was done")
 
-// read reads the input until the context ends, which reading alone does not notice: then the
-// error is errNothingDone.
+// read reads the input, or returns errNothingDone when the context ends. Reading alone
+// would not end with the context.
 func read[T any](e *environment, from func(in io.Reader) (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -70,21 +70,21 @@ func read[T any](e *environment, from func(in io.Reader) (T, error)) (T, error) 
 		return result.value, result.err
 	case <-e.Done():
 		if e.terminal {
-			e.print("\n") // below the ^C
+			e.print("\n") // a new line after the ^C
 		}
 		var zero T
 		return zero, errNothingDone
 	}
 }
 
-// confirm asks whether to go on with command, unless yes says so. It returns an error
-// if not.
+// confirm asks whether to run command, unless yes is true. It returns an error if the
+// answer is not yes.
 func (e *environment) confirm(command string, yes bool, question func() (string, error)) error {
 	if yes {
 		return nil
 	}
 	if !e.terminal {
-		return usageError{fmt.Errorf("%s without a terminal to ask on needs --yes", command)}
+		return usageError{fmt.Errorf("%s needs --yes if there is no terminal", command)}
 	}
 	text, err := question()
 	if err != nil {
@@ -93,7 +93,7 @@ func (e *environment) confirm(command string, yes bool, question func() (string,
 	e.print("%s [y/N] ", text)
 	answer, err := read(e, func(in io.Reader) (string, error) { return bufio.NewReader(in).ReadString('\n') })
 	if errors.Is(err, io.EOF) {
-		e.print("\n") // Ctrl-D leaves the cursor where it is
+		e.print("\n") // Ctrl-D ends no line
 	}
 	if err != nil {
 		return errNothingDone

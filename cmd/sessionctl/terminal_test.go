@@ -30,7 +30,7 @@ func TestVisible(t *testing.T) {
 		"\ufffd\u2065\u206a":             "\ufffd\u2065\u206a",
 	} {
 		var out bytes.Buffer
-		if n, err := (visible{&out}).Write([]byte(text)); err != nil || n != len(text) || out.String() != want {
+		if n, err := (escapingWriter{&out}).Write([]byte(text)); err != nil || n != len(text) || out.String() != want {
 			t.Errorf("%q is shown as %q (%d bytes, %v); want %q", text, &out, n, err, want)
 		}
 	}

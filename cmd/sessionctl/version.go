@@ -2,8 +2,8 @@ package main
 
 import "runtime/debug"
 
-// version says which module version was built, and from which revision if it was built
-// from a repository.
+// version returns the version of the module and, if it was built in a repository, the
+// revision.
 func version(info *debug.BuildInfo, ok bool) string {
 	if !ok || info.Main.Version == "" {
 		return "sessionctl (unknown version)"

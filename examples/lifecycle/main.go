@@ -1,6 +1,6 @@
-// The lifecycle example runs sessions of both kinds from login to purge on a
-// throwaway PostgreSQL, and says what it does. It exits with 1 if any step does
-// not do what it says. The steps are package demo.
+// The lifecycle example runs plain sessions and sessions with tokens from login to purge,
+// on a throwaway PostgreSQL, and prints each step. It exits with 1 if a step fails. The
+// steps are in package demo.
 package main
 
 import (

@@ -13,10 +13,10 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// accounts are the application's own users, with their passwords.
+// accounts are the application's users, with their passwords.
 type accounts struct {
 	pool       *pgxpool.Pool
-	iterations int // of a new password's hash
+	iterations int // for the hash of a new password
 }
 
 // account is a user who can log in.
@@ -26,13 +26,13 @@ type account struct {
 
 type demoUser struct{ Email, Name, Password string }
 
-// demo are the accounts at the start, which the login page shows.
+// demo are the first accounts. The login page shows them.
 var demo = []demoUser{
 	{"ada@example.org", "Ada Lovelace", "first programmer 1843"},
 	{"grace@example.org", "Grace Hopper", "first compiler 1952"},
 }
 
-// addDemoUsers makes the table, and leaves users who are there already alone.
+// addDemoUsers creates the table and adds the demo users, unless they exist.
 func (a accounts) addDemoUsers(ctx context.Context) error {
 	if err := a.createTable(ctx); err != nil {
 		return err
@@ -47,7 +47,8 @@ func (a accounts) addDemoUsers(ctx context.Context) error {
 
 func (a accounts) createTable(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, a.pool, func(tx pgx.Tx) error {
-		// Of two servers that start at once, one waits: IF NOT EXISTS alone can fail.
+		// The lock makes a second server wait: two concurrent CREATE TABLE IF NOT EXISTS
+		// can fail.
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('webapp_users'))"); err != nil {
 			return err
 		}
@@ -72,24 +73,24 @@ func (a accounts) add(ctx context.Context, id, email, name, password string) err
 	return err
 }
 
-// errWrongPassword says that the email address, the password or both are wrong. Which
-// of them is nobody's business.
+// errWrongPassword means that the email address or the password is wrong. It does not say
+// which.
 var errWrongPassword = errors.New("wrong email address or password")
 
-// verify returns the account with an email address, if the password is its. It takes
-// as long for an address that nobody has.
+// verify returns the account with this email address, if the password is right. For an
+// unknown address it takes as long as for a wrong password.
 //
-// A service of yours also limits how many attempts it takes.
+// Your service must also limit the number of attempts.
 func (a accounts) verify(ctx context.Context, email, password string) (account, error) {
 	email = strings.ToLower(strings.TrimSpace(email))
-	if !utf8.ValidString(email) || strings.ContainsRune(email, 0) { // PostgreSQL would refuse it
+	if !utf8.ValidString(email) || strings.ContainsRune(email, 0) { // PostgreSQL does not accept it
 		email = ""
 	}
 	var found account
 	err := a.pool.QueryRow(ctx, "SELECT id, name, password FROM webapp_users WHERE email = $1", email).
 		Scan(&found.id, &found.name, &found.hash)
 	if errors.Is(err, pgx.ErrNoRows) {
-		found.hash, err = nobodysHash(a.iterations), nil
+		found.hash, err = unknownHash(a.iterations), nil
 	}
 	if err != nil {
 		return account{}, unavailable(err)
@@ -100,7 +101,7 @@ func (a accounts) verify(ctx context.Context, email, password string) (account, 
 	return found, nil
 }
 
-// verifyID is verify for a user who is logged in.
+// verifyID is verify for a user who has logged in.
 func (a accounts) verifyID(ctx context.Context, id, password string) (account, error) {
 	found := account{id: id}
 	err := a.pool.QueryRow(ctx, "SELECT name, password FROM webapp_users WHERE id = $1", id).Scan(&found.name, &found.hash)
@@ -113,9 +114,9 @@ func (a accounts) verifyID(ctx context.Context, id, password string) (account, e
 	return found, nil
 }
 
-// stillHas fails if the account's password is another one by now. Until tx ends nobody
-// changes it.
-func (v account) stillHas(ctx context.Context, tx pgx.Tx) error {
+// checkUnchanged returns an error if the account's password has been changed. It locks
+// the account's row: nobody can change the password until tx ends.
+func (v account) checkUnchanged(ctx context.Context, tx pgx.Tx) error {
 	var hash string
 	err := tx.QueryRow(ctx, "SELECT password FROM webapp_users WHERE id = $1 FOR SHARE", v.id).Scan(&hash)
 	switch {
@@ -127,7 +128,7 @@ func (v account) stillHas(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// unavailable says that the database has not answered: it is nobody's wrong password.
+// unavailable means that the database did not answer. It says nothing about the password.
 func unavailable(err error) error {
 	return fmt.Errorf("%w: %w", sessioncache.ErrUnavailable, err)
 }

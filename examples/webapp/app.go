@@ -13,8 +13,8 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
 
-// user is what is stored of a session: who, where, and what is in the basket. A
-// visitor has no id and no name.
+// user is the user as stored in a session, with the device and the basket. A visitor has
+// no id and no name.
 type user struct {
 	ID     string   `json:"user_id,omitempty"`
 	Name   string   `json:"name,omitempty"`
@@ -22,7 +22,7 @@ type user struct {
 	Basket []string `json:"basket,omitempty"`
 }
 
-// profile is what the page's scripts may see of a user.
+// profile is what scripts on the page may see of a user.
 type profile struct {
 	Name string `json:"name"`
 }
@@ -30,7 +30,7 @@ type profile struct {
 type config struct {
 	lifetime, idle time.Duration
 	insecure       bool
-	iterations     int // of a new password's hash
+	iterations     int // for the hash of a new password
 	logger         *slog.Logger
 }
 
@@ -38,7 +38,7 @@ type app struct {
 	accounts accounts
 	sessions *sessionhttp.Manager[user]
 	logger   *slog.Logger
-	stopping <-chan struct{} // closed when the server finishes
+	stopping <-chan struct{} // closed when the server stops
 }
 
 func newApp(ctx context.Context, pool *pgxpool.Pool, c config) *app {
@@ -47,7 +47,8 @@ func newApp(ctx context.Context, pool *pgxpool.Pool, c config) *app {
 		logger:   c.logger,
 		stopping: ctx.Done(),
 	}
-	// The audience keeps these sessions apart from those of a service on the same table.
+	// The audience separates these sessions from those of another service in the same
+	// table.
 	sessions := []sessioncache.Option{sessioncache.WithAudience("webapp"), sessioncache.WithLifetime(c.lifetime)}
 	if c.idle > 0 {
 		sessions = append(sessions, sessioncache.WithIdleTimeout(c.idle))
@@ -55,9 +56,9 @@ func newApp(ctx context.Context, pool *pgxpool.Pool, c config) *app {
 	options := []sessionhttp.Option{
 		sessionhttp.WithLoginPage("/login"),
 		sessionhttp.WithReauthenticationPage("/confirm"),
-		sessionhttp.WithBrowserSessionCookie(), // but for "keep me logged in"
+		sessionhttp.WithBrowserSessionCookie(), // except with "keep me logged in"
 		sessionhttp.WithProfile(func(u user) any { return profile{u.Name} }),
-		sessionhttp.WithLogger(c.logger), // what happens to sessions: the audit log
+		sessionhttp.WithLogger(c.logger), // the audit log
 		sessionhttp.WithErrorHandler(a.showError),
 	}
 	if c.insecure {
@@ -96,29 +97,29 @@ func (a *app) handler() http.Handler {
 		"GET /password":  a.passwordPage,
 		"POST /password": a.changePassword,
 	} {
-		mux.Handle(pattern, a.sessions.RequireFresh(fresh, a.handle(page)))
+		mux.Handle(pattern, a.sessions.RequireFresh(maxLoginAge, a.handle(page)))
 	}
 	mux.HandleFunc("GET /live", a.live)
 	mux.Handle("GET /static/", http.FileServerFS(static))
-	return secure(http.MaxBytesHandler(a.sessions.Middleware(mux), largestForm))
+	return secure(http.MaxBytesHandler(a.sessions.Middleware(mux), maxFormSize))
 }
 
 const (
-	// fresh is how recent the proof of a password has to be for a new one to be set.
-	fresh = 5 * time.Minute
+	// maxLoginAge is how old a login may be when the user changes the password.
+	maxLoginAge = 5 * time.Minute
 
-	// patience is how long a page may take.
-	patience = 10 * time.Second
+	// pageTimeout is how long a page may take.
+	pageTimeout = 10 * time.Second
 
-	largestForm = 64 << 10
+	maxFormSize = 64 << 10
 )
 
-// page answers a request, or returns why it could not.
+// page answers a request, or returns an error.
 type page func(w http.ResponseWriter, r *http.Request) error
 
 func (a *app) handle(page page) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		ctx, cancel := context.WithTimeout(r.Context(), pageTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
 		if err := page(w, r); err != nil {
@@ -127,8 +128,8 @@ func (a *app) handle(page page) http.Handler {
 	})
 }
 
-// secure adds the headers of every page: only what is ours may run, nobody may
-// frame it, and no cache keeps it.
+// secure adds security headers to every page: it runs only our own scripts and styles, no
+// site can show it in a frame, and no cache stores it.
 func secure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()

@@ -305,7 +305,7 @@ func TestChangePassword(t *testing.T) {
 	change := url.Values{"password": {"a new password of a test"}}
 
 	// A login that is too old has to be confirmed.
-	here.age(fresh + time.Second)
+	here.age(maxLoginAge + time.Second)
 	here.want("POST", "/password", change, "/confirm", "Current password")
 	here.want("GET", "/password", nil, "/confirm", "Current password")
 	here.wantStatus(http.StatusUnauthorized, "POST", "/confirm", change, "/confirm", "The password is wrong.")
@@ -388,7 +388,7 @@ func TestBasket(t *testing.T) {
 	if strings.Count(page, "<li>Coffee</li>") != 1 || strings.Count(page, "<li>Bread</li>") != 1 {
 		t.Errorf("the basket:\n%s", page)
 	}
-	for range mostItems - 2 {
+	for range maxItems - 2 {
 		b.want("POST", "/basket", url.Values{"item": {"Apples"}}, "/", "<li>Apples</li>")
 	}
 	b.wantStatus(http.StatusConflict, "POST", "/basket", url.Values{"item": {"Bread"}}, "/basket", "The basket is full.")

@@ -9,13 +9,13 @@ import (
 // goods are what the shop sells.
 var goods = []string{"Apples", "Bread", "Coffee"}
 
-// mostItems is how many a basket holds. A service of yours keeps a big one in a table
-// of its own.
-const mostItems = 12
+// maxItems is how many items a basket can hold. Your service should keep large baskets in
+// a table of its own.
+const maxItems = 12
 
 var errFull = errors.New("the basket is full")
 
-// shop is a page for anybody.
+// shop is a page for everybody.
 func (a *app) shop(w http.ResponseWriter, r *http.Request) error {
 	return a.showShop(w, r, http.StatusOK, "")
 }
@@ -29,14 +29,14 @@ func (a *app) showShop(w http.ResponseWriter, r *http.Request, status int, alert
 	return nil
 }
 
-// addToBasket begins a session for a visitor who has none.
+// addToBasket starts a session for a visitor who has none.
 func (a *app) addToBasket(w http.ResponseWriter, r *http.Request) error {
 	item := r.PostFormValue("item")
 	if !slices.Contains(goods, item) {
 		return a.showShop(w, r, http.StatusBadRequest, "We do not sell that.")
 	}
 	err := a.sessions.Begin(w, r, func(visitor *user) error {
-		if len(visitor.Basket) >= mostItems {
+		if len(visitor.Basket) >= maxItems {
 			return errFull
 		}
 		visitor.Basket = append(visitor.Basket, item)
@@ -56,7 +56,7 @@ func (a *app) emptyBasket(w http.ResponseWriter, r *http.Request) error {
 	return redirect(w, r, "/", err)
 }
 
-// carryBasket gives a visitor's basket to the user who has just logged in.
+// carryBasket gives the visitor's basket to the user who logs in.
 func carryBasket(visitor user, u *user) error {
 	u.Basket = visitor.Basket
 	return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
 
-// confirmPage asks for the password again, before it can be changed.
+// confirmPage asks for the current password, before the user can change it.
 func (a *app) confirmPage(w http.ResponseWriter, r *http.Request) error {
 	a.show(w, http.StatusOK, "confirm.html", view{User: a.sessions.MustUser(r.Context())})
 	return nil
@@ -20,7 +20,7 @@ func (a *app) confirm(w http.ResponseWriter, r *http.Request) error {
 	verified, err := a.accounts.verifyID(r.Context(), u.ID, r.PostFormValue("password"))
 	if err == nil {
 		err = a.sessions.Tx(w, r, func(tx pgx.Tx, session *sessionhttp.Tx[user]) error {
-			if err := verified.stillHas(r.Context(), tx); err != nil {
+			if err := verified.checkUnchanged(r.Context(), tx); err != nil {
 				return err
 			}
 			return session.Reauthenticated()

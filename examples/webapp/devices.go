@@ -8,21 +8,21 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
 
-// done is what the page says after a form.
-var done = map[string]string{
+// notices are the messages that the page shows after a form.
+var notices = map[string]string{
 	"device":   "The device is logged out.",
 	"others":   "All other devices are logged out.",
 	"password": "The password is changed. All other devices are logged out.",
 }
 
-// devices is the page of where the user is logged in.
+// devices is the page that lists the user's sessions.
 func (a *app) devices(w http.ResponseWriter, r *http.Request) error {
 	list, err := a.sessions.Sessions(r.Context())
 	if err != nil {
 		return err
 	}
 	a.show(w, http.StatusOK, "devices.html", view{
-		User: a.sessions.MustUser(r.Context()), Notice: done[r.FormValue("done")], Data: list,
+		User: a.sessions.MustUser(r.Context()), Notice: notices[r.FormValue("done")], Data: list,
 	})
 	return nil
 }
@@ -30,7 +30,7 @@ func (a *app) devices(w http.ResponseWriter, r *http.Request) error {
 func (a *app) logoutDevice(w http.ResponseWriter, r *http.Request) error {
 	err := a.sessions.LogoutSession(w, r, r.PostFormValue("handle"))
 	if errors.Is(err, sessionhttp.ErrUnknownHandle) {
-		err = nil // it has ended already: the page shows that
+		err = nil // the session has already ended, which the page shows
 	}
 	return redirect(w, r, "/devices?done=device", err)
 }
@@ -45,9 +45,9 @@ func (a *app) logoutEverywhere(w http.ResponseWriter, r *http.Request) error {
 	return redirect(w, r, "/login", err)
 }
 
-// device says in a few words what a browser calls itself.
+// device returns a short description of the browser.
 func device(userAgent string) string {
-	// The first that fits: each but the last of a list names the next ones, too.
+	// The order matters: a browser's name also contains the names after it in the list.
 	find := func(names ...string) string {
 		for _, name := range names {
 			word, label, _ := strings.Cut(name, "=")

@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// iterations is what OWASP's Password Storage Cheat Sheet asks of PBKDF2 with
-// HMAC-SHA-256.
+// iterations is the number that OWASP's Password Storage Cheat Sheet asks for, for PBKDF2
+// with HMAC-SHA-256.
 const iterations = 600_000
 
 const scheme = "pbkdf2-sha256"
 
-// hashPassword returns what is stored of a password: how it was hashed, the salt and
+// hashPassword returns what is stored instead of a password: the algorithm, the salt and
 // the hash.
 func hashPassword(password string, iterations int) (string, error) {
 	salt := make([]byte, 16)
@@ -29,7 +29,7 @@ func hashPassword(password string, iterations int) (string, error) {
 	return formatHash(iterations, salt, key), nil
 }
 
-// isPassword tells whether a hash is of a password.
+// isPassword reports whether the hash is the password's.
 func isPassword(password, hash string) bool {
 	parts := strings.Split(hash, "$")
 	if len(parts) != 4 || parts[0] != scheme {
@@ -47,8 +47,8 @@ func isPassword(password, hash string) bool {
 	return err == nil && subtle.ConstantTimeCompare([]byte(formatHash(iterations, salt, key)), []byte(hash)) == 1
 }
 
-// nobodysHash is one that no password has.
-func nobodysHash(iterations int) string {
+// unknownHash is a hash that no password has, for an unknown email address.
+func unknownHash(iterations int) string {
 	return formatHash(iterations, make([]byte, 16), make([]byte, sha256.Size))
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // live is a stream of server-sent events that ends with the session. The browser then
-// asks again, with the cookie that it has by now: where the login goes on with a new
-// token, so does the stream. Otherwise its one event says that nobody is logged in.
+// connects again, with its current cookie. After a renewal of the token, the new stream
+// goes on. After a logout, it sends one event, logged-out.
 func (a *app) live(w http.ResponseWriter, r *http.Request) {
 	ctx := a.sessions.Context(r)
 	ended := context.Cause(ctx)
@@ -24,7 +24,7 @@ func (a *app) live(w http.ResponseWriter, r *http.Request) {
 	if ended != nil {
 		first = "event: logged-out\ndata:\n\n"
 	}
-	fmt.Fprintf(w, "retry: 500\n%s", first) // milliseconds, until the browser asks again
+	fmt.Fprintf(w, "retry: 500\n%s", first) // milliseconds until the browser connects again
 	if err := http.NewResponseController(w).Flush(); err != nil {
 		return
 	}

@@ -10,15 +10,15 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
 
-// A login that is to be remembered lasts for a month, and for two weeks unused.
+// A remembered login lasts a month, or two weeks if it is not used.
 const (
 	rememberedFor  = 30 * 24 * time.Hour
 	rememberedIdle = 14 * 24 * time.Hour
 )
 
-// loginForm is what the login page shows.
+// loginForm is the data of the login page.
 type loginForm struct {
-	Email string // as it was typed
+	Email string // as the user typed it
 	Demo  []demoUser
 }
 
@@ -33,7 +33,7 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) error {
 	case errors.Is(err, sessionhttp.ErrUnknownSession):
 		notice = "You have been logged out, perhaps on another device."
 	case errors.Is(err, sessionhttp.ErrMalformedCookie):
-		notice = "Your browser sent a login that we cannot read."
+		notice = "Your browser sent a login cookie that is not valid."
 	case !errors.Is(err, sessionhttp.ErrNoSession):
 		return err
 	}
@@ -41,15 +41,16 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// login has the password verified first, which is slow, in no transaction. In the one
-// that stores the session it makes sure that the password has not changed since: a
-// change logs out the sessions that it finds, and must find this one or stop it.
+// login first verifies the password, in no transaction because that is slow. The
+// transaction that stores the session then checks that the password has not changed
+// since. A password change logs out all sessions that exist: so it either finds the new
+// session or prevents it.
 func (a *app) login(w http.ResponseWriter, r *http.Request) error {
 	email := r.PostFormValue("email")
 	verified, err := a.accounts.verify(r.Context(), email, r.PostFormValue("password"))
 	if err == nil {
 		err = a.sessions.Tx(w, r, func(tx pgx.Tx, session *sessionhttp.Tx[user]) error {
-			if err := verified.stillHas(r.Context(), tx); err != nil {
+			if err := verified.checkUnchanged(r.Context(), tx); err != nil {
 				return err
 			}
 			options := []sessionhttp.LoginOption{sessionhttp.Carry(carryBasket)}

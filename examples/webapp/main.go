@@ -1,8 +1,8 @@
-// The webapp example is a small shop with logins, to look at in a browser: fill a
-// basket, log in, see your devices, log them out, change the password.
+// The webapp example is a small shop with logins, to try in a browser: fill a basket, log
+// in, list your devices, log them out, change the password.
 //
-// It runs on a throwaway PostgreSQL. On another database, which it migrates and adds
-// demo users to, it runs only if a flag says so.
+// It runs on a throwaway PostgreSQL. With a flag it runs on another database, which it
+// migrates and adds demo users to.
 package main
 
 import (
@@ -28,12 +28,12 @@ import (
 func main() {
 	var c config
 	var d databaseFlags
-	addr := flag.String("addr", "localhost:8080", "where to listen")
+	addr := flag.String("addr", "localhost:8080", "the address to listen on")
 	flag.DurationVar(&c.lifetime, "lifetime", sessioncache.DefaultLifetime, "how long a login lasts at most")
-	flag.DurationVar(&c.idle, "idle", 0, "how long an unused one lasts (0: as long as any)")
-	flag.BoolVar(&c.insecure, "insecure", false, "cookies for plain HTTP, for a browser that does not take localhost for secure (Safari)")
-	flag.StringVar(&d.url, "database", "", "migrate and use the database at this `URL`; anybody can log in as its demo users")
-	flag.BoolVar(&d.useEnvironment, "use-database-url", false, "the same with the database at DATABASE_URL")
+	flag.DurationVar(&c.idle, "idle", 0, "how long an unused login lasts (0: no idle timeout)")
+	flag.BoolVar(&c.insecure, "insecure", false, "cookies for plain HTTP, for a browser that does not treat localhost as secure (Safari)")
+	flag.StringVar(&d.url, "database", "", "use the database at this `URL`: migrate it and add demo users, as whom anybody can log in")
+	flag.BoolVar(&d.useEnvironment, "use-database-url", false, "the same with the URL in DATABASE_URL")
 	flag.Parse()
 	d.environment = os.Getenv("DATABASE_URL")
 	c.iterations = iterations
@@ -56,21 +56,21 @@ func run(addr string, d databaseFlags, c config) error {
 	})
 }
 
-// databaseFlags name a database that somebody else has started.
+// databaseFlags name a database that already runs.
 type databaseFlags struct {
 	url            string
 	useEnvironment bool
-	environment    string // what DATABASE_URL holds
+	environment    string // the value of DATABASE_URL
 }
 
 var (
 	errTwoDatabases  = errors.New("-database and -use-database-url name two databases")
 	errNoDatabaseURL = errors.New("-use-database-url: DATABASE_URL is not set")
-	errShared        = errors.New("the server of SESSIONCACHE_DATABASE_URL has no database of our own for us: name one with -database")
+	errShared        = errors.New("the server of SESSIONCACHE_DATABASE_URL offers no database of its own for this example: name one with -database")
 )
 
-// use has the service run on a throwaway database, or on the one that the flags name.
-// The environment alone names none: it may be a database of real users.
+// use runs the service on a throwaway database, or on the one that the flags name. It
+// does not use DATABASE_URL without a flag, because that may be a database of real users.
 func (d databaseFlags) use(ctx context.Context, out io.Writer, service func(pool *pgxpool.Pool) error) error {
 	switch {
 	case d.url != "" && d.useEnvironment:
@@ -93,7 +93,7 @@ func (d databaseFlags) use(ctx context.Context, out io.Writer, service func(pool
 		if database.Shared {
 			return errShared
 		}
-		fmt.Fprintln(out, "Everything is stored on a throwaway", server)
+		fmt.Fprintln(out, "All data is stored on a throwaway server:", server)
 		return withPool(ctx, database.URL, service)
 	})
 }
@@ -107,7 +107,7 @@ func withPool(ctx context.Context, url string, service func(pool *pgxpool.Pool) 
 	return service(pool)
 }
 
-// serve answers requests until ctx ends, and finishes those under way.
+// serve answers requests until ctx ends, and waits for those in progress.
 func serve(ctx context.Context, addr string, handler http.Handler) error {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {

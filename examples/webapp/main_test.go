@@ -73,7 +73,7 @@ func TestHash(t *testing.T) {
 	if !isPassword(password, one) || !isPassword(password, two) {
 		t.Error("the password is refused")
 	}
-	for _, hash := range []string{one[:len(one)-1], strings.Replace(one, "$1000$", "$1001$", 1), nobodysHash(1000), "", "$$$", scheme + "$x$$", scheme + "$0$$", scheme + "$1$!$"} {
+	for _, hash := range []string{one[:len(one)-1], strings.Replace(one, "$1000$", "$1001$", 1), unknownHash(1000), "", "$$$", scheme + "$x$$", scheme + "$0$$", scheme + "$1$!$"} {
 		if isPassword(password, hash) {
 			t.Errorf("%q is taken for the password's hash", hash)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
 
-// shortestPassword is what OWASP's ASVS 5.0 recommends in 6.2.1. A service of yours
-// also refuses passwords that are known from leaks (6.2.12).
+// shortestPassword is the length that OWASP's ASVS 5.0 recommends in 6.2.1. Your service
+// should also refuse passwords that are known from leaks (6.2.12).
 const shortestPassword = 15
 
 func (a *app) passwordPage(w http.ResponseWriter, r *http.Request) error {
@@ -23,9 +23,9 @@ func (a *app) showPassword(w http.ResponseWriter, r *http.Request, status int, a
 	a.show(w, status, "password.html", view{User: a.sessions.MustUser(r.Context()), Alert: alert, Data: shortestPassword})
 }
 
-// changePassword logs the user out on all other devices: whoever knew the old password
-// is out. The new password, the logouts and this session's new token are one
-// transaction.
+// changePassword stores the new password, logs the user out on all other devices and
+// renews this session's token, in one transaction. Anybody who has logged in with the old
+// password on another device is logged out.
 func (a *app) changePassword(w http.ResponseWriter, r *http.Request) error {
 	password := r.PostFormValue("password")
 	if utf8.RuneCountInString(password) < shortestPassword {

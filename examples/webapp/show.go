@@ -14,7 +14,7 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// layouts are the layout with each page in it.
+// layouts has, for each page, the layout with that page in it.
 var layouts = func() map[string]*template.Template {
 	functions := template.FuncMap{
 		"time":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") },
@@ -27,9 +27,9 @@ var layouts = func() map[string]*template.Template {
 	return layouts
 }()
 
-// view is what a page shows.
+// view is the data of a page.
 type view struct {
-	User   user   // of the session; one without an id has not logged in
+	User   user   // of the session; without an id, nobody has logged in
 	Notice string // what has happened
 	Alert  string // what is wrong with the form
 	Data   any
@@ -43,8 +43,8 @@ func (a *app) show(w http.ResponseWriter, status int, page string, v view) {
 	}
 }
 
-// showError is what people see when something fails. All see the same: when the
-// database does not answer, nobody knows who is logged in.
+// showError shows an error page. It looks the same for everybody: if the database does
+// not answer, nobody knows who has logged in.
 func (a *app) showError(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := http.StatusInternalServerError, "Something went wrong on our side."
 	switch {
@@ -60,8 +60,8 @@ func (a *app) showError(w http.ResponseWriter, r *http.Request, err error) {
 	a.show(w, status, "error.html", view{Alert: text})
 }
 
-// redirect sends the browser on after a form, so that going back does not send it
-// again.
+// redirect sends the browser to another page after a form, so that Back does not send the
+// form again.
 func redirect(w http.ResponseWriter, r *http.Request, to string, err error) error {
 	if err == nil {
 		http.Redirect(w, r, to, http.StatusSeeOther)

@@ -1,5 +1,5 @@
-// Package demo runs sessions of both kinds from login to purge, step by step, and
-// says what it does: the example lifecycle.
+// Package demo runs plain sessions and sessions with tokens from login to purge, and
+// prints each step. It is the code of examples/lifecycle.
 package demo
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Run runs the steps on a throwaway PostgreSQL, and prints them on w. It ends with an
-// error at the first step that does not do what it says.
+// Run runs the steps on a throwaway PostgreSQL, and prints them to w. It stops with an
+// error at the first step whose outcome is not as expected.
 func Run(ctx context.Context, w io.Writer) error {
 	return sessiontest.Use(ctx, func(server *sessiontest.Server, database *sessiontest.Database) error {
 		pool, err := pgxpool.New(ctx, database.URL)
@@ -30,7 +30,7 @@ func Run(ctx context.Context, w io.Writer) error {
 	})
 }
 
-// step is a line of the output: what is done, and what has to come of it.
+// step is a line of the output: what is done, and its outcome.
 type step struct {
 	title string
 	do    func() (outcome string, err error)
@@ -204,7 +204,7 @@ func purgeSteps(ctx context.Context, sessions *cache) []step {
 	}
 }
 
-// refused is the outcome of a call that had to fail with a certain error.
+// refused returns the outcome of a call that must fail with the error want.
 func refused(err, want error) (string, error) {
 	if !errors.Is(err, want) {
 		return "", unexpected("no refusal", err)
@@ -212,7 +212,7 @@ func refused(err, want error) (string, error) {
 	return "refused: " + want.Error(), nil
 }
 
-// found is the outcome of a Get that had to find a user of this name.
+// found returns the outcome of a Get that must find a user of this name.
 func found(ctx context.Context, sessions *cache, id, name string) (string, error) {
 	user, ok, err := sessions.Get(ctx, id)
 	if err != nil || !ok || *user.FullName != name {
@@ -221,7 +221,7 @@ func found(ctx context.Context, sessions *cache, id, name string) (string, error
 	return "it is " + name, nil
 }
 
-// absent is the outcome of a Get that had to find nothing.
+// absent returns the outcome of a Get that must find nothing.
 func absent(ctx context.Context, sessions *cache, id string) (string, error) {
 	_, ok, err := sessions.Get(ctx, id)
 	if err != nil || ok {
@@ -230,7 +230,7 @@ func absent(ctx context.Context, sessions *cache, id string) (string, error) {
 	return "no session", nil
 }
 
-// opens is the outcome of an Authenticate that had to find a session.
+// opens returns the outcome of an Authenticate that must find a session.
 func opens(ctx context.Context, sessions *cache, token sid.Token) (string, error) {
 	session, err := authenticate(ctx, sessions, token)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// installers has the command that installs PostgreSQL's server on each system: a
-// Linux by its ID in os-release(5), others by their GOOS.
+// installers are the commands that install PostgreSQL's server on each system. A Linux is
+// named by its ID in os-release(5), another system by its GOOS.
 var installers = []struct {
 	system    string
 	command   string
@@ -18,14 +18,14 @@ var installers = []struct {
 	{"fedora", "dnf install postgresql-server", true},
 	{"alpine", "apk add postgresql", true},
 	{"darwin", "brew install postgresql@18", false},
-	// Package sessiontest starts no local server there.
+	// On Windows, package sessiontest uses Docker.
 	{"windows", "winget install Docker.DockerDesktop", false},
 }
 
-// InstallAdvice says how this user gets PostgreSQL's server on this machine: the
-// command where the system is known.
+// InstallAdvice says how to install PostgreSQL's server on this machine. It is a command,
+// if the system is known.
 func InstallAdvice() string {
-	osRelease, _ := os.ReadFile("/etc/os-release") // only a Linux has it
+	osRelease, _ := os.ReadFile("/etc/os-release") // exists only on Linux
 	return installAdvice(runtime.GOOS, string(osRelease), os.Getuid() == 0)
 }
 
@@ -43,7 +43,7 @@ func installAdvice(goos, osRelease string, root bool) string {
 	return "install PostgreSQL's server, with initdb in PATH"
 }
 
-// distributions returns what a Linux is, and what it is like.
+// distributions returns the values of ID and ID_LIKE.
 func distributions(osRelease string) (ids []string) {
 	for line := range strings.Lines(osRelease) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")

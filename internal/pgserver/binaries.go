@@ -1,5 +1,5 @@
-// Package pgserver finds PostgreSQL's server binaries and has them run: for
-// package sessiontest, and for system tests that do worse things to a server.
+// Package pgserver finds PostgreSQL's server binaries and helps to run them. It is for
+// package sessiontest and for system tests, which crash and cut off servers.
 package pgserver
 
 import (
@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Binaries returns the folder of PostgreSQL's server binaries: the one in
-// PATH, or else the package manager's with the highest version.
+// Binaries returns the folder of PostgreSQL's server binaries: the one in PATH, or else
+// the package manager's with the highest version.
 func Binaries() (folder string, ok bool) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
@@ -37,7 +37,7 @@ func Binaries() (folder string, ok bool) {
 	return filepath.Dir(newest), true
 }
 
-// majorVersion reads the 15 in /usr/lib/postgresql/15/bin/initdb, and the 18 in
+// majorVersion returns the 15 in /usr/lib/postgresql/15/bin/initdb, and the 18 in
 // /opt/homebrew/opt/postgresql@18/bin/initdb.
 func majorVersion(path string) int {
 	folder := filepath.Base(filepath.Dir(filepath.Dir(path)))

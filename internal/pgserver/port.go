@@ -2,7 +2,7 @@ package pgserver
 
 import "net"
 
-// FreePort returns a TCP port of the loopback address on which nobody listens.
+// FreePort returns a TCP port of the loopback address that is not in use.
 func FreePort() (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

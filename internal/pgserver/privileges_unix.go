@@ -9,8 +9,9 @@ import (
 	"syscall"
 )
 
-// DropPrivileges makes a command run as the user postgres, or nobody where there
-// is none, and gives it the folder, if we are root: PostgreSQL refuses to run so.
+// DropPrivileges does nothing unless this process is root. PostgreSQL refuses to run as
+// root, so DropPrivileges makes a command run as the user postgres, or as nobody if there
+// is no postgres, and makes that user the owner of the folder.
 func DropPrivileges(attr *syscall.SysProcAttr, folder string) error {
 	if os.Getuid() != 0 {
 		return nil

@@ -13,29 +13,32 @@ import (
 )
 
 const (
-	// watchInterval is how often the sessions of waiting requests are asked for.
+	// watchInterval is the interval between two checks of the sessions of waiting
+	// requests.
 	watchInterval = 2 * time.Second
 
-	// watchPatience is how long waiting requests go on without an answer.
-	watchPatience = 30 * time.Second
+	// watchOutageLimit is how long waiting requests go on while the database does not
+	// answer.
+	watchOutageLimit = 30 * time.Second
 
-	// watchBatch is how many sessions a statement asks for at most.
+	// watchBatch is the largest number of sessions that one statement checks.
 	watchBatch = 1000
 )
 
-// Context returns the request's context, which also ends when its session does, by a
-// logout or a timeout, and when its token is renewed: for WebSockets, server-sent
-// events and everything else that outlasts one page. [context.Cause] then is a reason
-// under [ErrNoSession]. Without a session of a user who has logged in it has ended
-// already.
+// Context returns the request's context, which also ends when the session ends, by a
+// logout or a timeout, and when its token is renewed. It is for WebSockets, server-sent
+// events and everything else that lasts longer than one page. [context.Cause] then
+// returns an error that matches [ErrNoSession]. If no user has logged in, or the first
+// lookup fails, the context has already ended.
 //
-// Of a logout or a renewal on this server it learns at once. Of one on another server it
-// learns within sessioncache.NearCacheStaleness where the cache has a near cache
-// (sessioncache.WithNearCache) that works, and otherwise, as of a timeout, within two
-// seconds: one statement asks for the sessions of all waiting requests. Waiting does not
-// count as use: it starts no idle timeout anew. While the database does not answer the
-// context stays, for half a minute; then it ends with sessioncache.ErrUnavailable for a
-// cause.
+// A logout or a renewal on this server ends the context at once. One on another server
+// ends it within sessioncache.NearCacheStaleness if the cache has a working near cache
+// (sessioncache.WithNearCache), and otherwise within two seconds. A timeout ends it
+// within two seconds. One statement checks the sessions of all waiting requests.
+//
+// Waiting does not count as use: it does not restart the idle timeout. If the database
+// does not answer for half a minute, the context ends, with sessioncache.ErrUnavailable
+// as its cause.
 func (m *Manager[T]) Context(r *http.Request) context.Context {
 	const op = "context"
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -47,9 +50,9 @@ func (m *Manager[T]) Context(r *http.Request) context.Context {
 	defer s.unlock()
 	watched := &watch{s.token, cancel}
 	if s.absent == nil && !s.fake {
-		m.watcher.add(ctx, watched) // before the lookup, or an end in between would go unnoticed
+		m.watcher.add(ctx, watched) // before the lookup, to miss no end in between
 	}
-	if _, err := loggedIn(m.findAgain(r.Context(), m.cache, s)); err != nil {
+	if _, err := loggedIn(m.lookUp(r.Context(), m.cache, s)); err != nil {
 		cancel(failed(op, err))
 	}
 	return ctx
@@ -61,23 +64,24 @@ type watch struct {
 	cancel context.CancelCauseFunc
 }
 
-// watcher asks for the sessions of all waiting requests. It has one goroutine while
-// there are any, and none otherwise. Where a near cache reads the change feed, each
-// request has one more, which has its session asked for when the feed tells of it.
+// watcher checks the sessions of all waiting requests. It has one goroutine while
+// requests wait, and none otherwise. If a near cache reads the change feed, each waiting
+// request has one more goroutine, which starts a check when the feed reports a change of
+// its session.
 type watcher struct {
-	alive    func(ctx context.Context, tokens ...sid.Token) ([]bool, error)
-	changed  func(handle sid.Handle) (changed <-chan struct{}, stop func(), fed bool)
-	every    time.Duration
-	patience time.Duration
-	timeout  time.Duration // of a statement
+	alive       func(ctx context.Context, tokens ...sid.Token) ([]bool, error)
+	changed     func(handle sid.Handle) (changed <-chan struct{}, stop func(), fed bool)
+	interval    time.Duration
+	outageLimit time.Duration
+	timeout     time.Duration // of a statement
 
 	mu      sync.Mutex
-	watches map[*watch]bool // true: to be asked for now
-	wakeUp  chan struct{}   // nil while nobody waits
+	watches map[*watch]bool // true: to be checked now
+	wakeUp  chan struct{}   // nil while no request waits
 }
 
-// add watches a session until ctx ends. Whatever ends it after add has returned is
-// noticed.
+// add watches a session until ctx ends. Every end of the session after add has returned
+// is noticed.
 func (w *watcher) add(ctx context.Context, watched *watch) {
 	changed, stop, _ := w.changed(watched.token.Handle())
 	if changed != nil {
@@ -96,15 +100,15 @@ func (w *watcher) add(ctx context.Context, watched *watch) {
 	}
 }
 
-// follow has a session asked for when the change feed tells of it, until ctx ends. A feed
-// that does not work tells so once, and again when it works: in between, the interval
-// has to do.
+// follow starts a check of a session each time the change feed reports a change of it,
+// until ctx ends. A feed that stops working reports that once, and again when it works.
+// In between, only the checks at watchInterval are left.
 func (w *watcher) follow(ctx context.Context, watched *watch, changed <-chan struct{}, stop func()) {
 	for {
 		select {
 		case <-changed:
 			stop()
-			changed, stop, _ = w.changed(watched.token.Handle()) // first, or a change in between would go unnoticed
+			changed, stop, _ = w.changed(watched.token.Handle()) // before the check, to miss no change in between
 			w.wake(watched)
 		case <-ctx.Done():
 			stop()
@@ -123,7 +127,7 @@ func (w *watcher) remove(watched *watch) {
 	}
 }
 
-// wake has one session asked for now.
+// wake starts a check of one session now.
 func (w *watcher) wake(watched *watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -133,7 +137,7 @@ func (w *watcher) wake(watched *watch) {
 	}
 }
 
-// wakeAll has all sessions asked for now.
+// wakeAll starts a check of all sessions now.
 func (w *watcher) wakeAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -145,7 +149,7 @@ func (w *watcher) wakeAll() {
 	}
 }
 
-// wakeUpNow ends the pause of run. The caller holds mu, and somebody waits.
+// wakeUpNow ends the pause of run. The caller holds mu, and wakeUp is not nil.
 func (w *watcher) wakeUpNow() {
 	select {
 	case w.wakeUp <- struct{}{}:
@@ -153,7 +157,7 @@ func (w *watcher) wakeUpNow() {
 	}
 }
 
-// take returns the sessions to ask for: all, or those that are to be asked for now.
+// take returns the sessions to check: all, or only those that are to be checked now.
 func (w *watcher) take(all bool) (watches []*watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -166,9 +170,9 @@ func (w *watcher) take(all bool) (watches []*watch) {
 	return watches
 }
 
-// run asks until wakeUp is closed.
+// run checks sessions until wakeUp is closed.
 func (w *watcher) run(wakeUp chan struct{}) {
-	tick := time.NewTicker(w.every)
+	tick := time.NewTicker(w.interval)
 	defer tick.Stop()
 	answered := time.Now()
 	for {
@@ -184,7 +188,7 @@ func (w *watcher) run(wakeUp chan struct{}) {
 		for batch := range slices.Chunk(w.take(all), watchBatch) {
 			if err := w.check(batch); err == nil {
 				answered = time.Now()
-			} else if time.Since(answered) > w.patience {
+			} else if time.Since(answered) > w.outageLimit {
 				for _, watched := range batch {
 					watched.cancel(failed("context", fmt.Errorf("%w: %w", sessioncache.ErrUnavailable, err)))
 				}
@@ -193,7 +197,7 @@ func (w *watcher) run(wakeUp chan struct{}) {
 	}
 }
 
-// check ends the contexts whose sessions have ended.
+// check ends the contexts of sessions that have ended.
 func (w *watcher) check(batch []*watch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 	defer cancel()

@@ -13,24 +13,24 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// largestCookie is how long a Set-Cookie line may be, in bytes: browsers drop
+// maxCookieSize is the largest length of a Set-Cookie line, in bytes. Browsers drop
 // longer ones (RFC 6265 section 6.1, ASVS 3.3.5).
-const largestCookie = 4096
+const maxCookieSize = 4096
 
-var errLargeProfile = errors.New("its cookie would be longer than 4,096 bytes")
+var errLargeProfile = errors.New("the cookie would be longer than 4,096 bytes")
 
-// cookies are what a response sets for a session.
+// cookies are the cookies that a response sets for a session.
 type cookies[T any] struct {
 	token      sid.Token
-	left       time.Duration // how long the session may live
-	persistent bool          // whatever WithBrowserSessionCookie says
-	user       *T            // who has logged in; nil: nobody
+	remaining  time.Duration // the longest time that the session can live
+	persistent bool          // even with WithBrowserSessionCookie
+	user       *T            // nil for a visitor
 }
 
-// setCookies sets the session cookie, and the profile cookie of a login.
+// setCookies sets the session cookie and, for a login, the profile cookie.
 func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, s *requestSession[T], set cookies[T]) {
-	s.response.set.Store(true)
-	cookie := m.cookie(m.config.sessionCookie, set.token.Reveal(), set.left, set.persistent)
+	s.response.cookieSet.Store(true)
+	cookie := m.cookie(m.config.sessionCookie, set.token.Reveal(), set.remaining, set.persistent)
 	cookie.HttpOnly = true
 	setCookie(w, cookie)
 	if m.profile != nil && set.user != nil {
@@ -39,11 +39,11 @@ func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, s *r
 }
 
 func (m *Manager[T]) setProfile(ctx context.Context, w http.ResponseWriter, s *requestSession[T], set cookies[T]) {
-	s.response.set.Store(true)
+	s.response.cookieSet.Store(true)
 	cookie, err := m.profileOf(set)
 	if err != nil {
 		m.failureLogger().LogAttrs(ctx, slog.LevelWarn, "profile left out", slog.Any("error", err))
-		cookie = m.cookie(m.config.profileCookie, "", -1, false) // no page shows the one before
+		cookie = m.cookie(m.config.profileCookie, "", -1, false) // removes the former profile
 	}
 	setCookie(w, cookie)
 }
@@ -53,18 +53,18 @@ func (m *Manager[T]) profileOf(set cookies[T]) (*http.Cookie, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Percent-encoded, since a cookie's value may hold no quotes and no commas: user
-	// input cannot inject headers.
-	cookie := m.cookie(m.config.profileCookie, url.PathEscape(string(profile)), set.left, set.persistent)
-	if len(cookie.String()) > largestCookie {
+	// Percent-encoded, because a cookie's value must not contain quotes or commas. So
+	// user input cannot inject headers.
+	cookie := m.cookie(m.config.profileCookie, url.PathEscape(string(profile)), set.remaining, set.persistent)
+	if len(cookie.String()) > maxCookieSize {
 		return nil, errLargeProfile
 	}
 	return cookie, nil
 }
 
-// clearCookies has the browser forget both cookies.
+// clearCookies removes both cookies from the browser.
 func (m *Manager[T]) clearCookies(w http.ResponseWriter, s *requestSession[T]) {
-	s.response.set.Store(true)
+	s.response.cookieSet.Store(true)
 	cookie := m.cookie(m.config.sessionCookie, "", -1, false)
 	cookie.HttpOnly = true
 	setCookie(w, cookie)
@@ -73,8 +73,8 @@ func (m *Manager[T]) clearCookies(w http.ResponseWriter, s *requestSession[T]) {
 	}
 }
 
-// cookie is what the two have in common. A negative left clears it.
-func (m *Manager[T]) cookie(name, value string, left time.Duration, persistent bool) *http.Cookie {
+// cookie returns a cookie with the attributes of both. A negative remaining clears it.
+func (m *Manager[T]) cookie(name, value string, remaining time.Duration, persistent bool) *http.Cookie {
 	cookie := &http.Cookie{
 		Name:     name,
 		Value:    value,
@@ -84,16 +84,16 @@ func (m *Manager[T]) cookie(name, value string, left time.Duration, persistent b
 		SameSite: m.config.sameSite,
 	}
 	switch {
-	case left < 0:
+	case remaining < 0:
 		cookie.MaxAge = -1
 	case persistent || !m.config.browserSession:
-		cookie.MaxAge = max(1, int((left+time.Second-1)/time.Second)) // a zero would say nothing
+		cookie.MaxAge = max(1, int((remaining+time.Second-1)/time.Second)) // net/http leaves out a zero
 	}
 	return cookie
 }
 
-// setCookie sets a cookie, in place of one of its name that was set before in the
-// same response (RFC 6265 section 4.1.1 wants no two).
+// setCookie sets a cookie, and removes one of the same name that the same response has
+// set before (RFC 6265 section 4.1.1 forbids two).
 func setCookie(w http.ResponseWriter, cookie *http.Cookie) {
 	const key = "Set-Cookie"
 	var others []string

@@ -8,20 +8,20 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// mostTokens is how many session cookies of a request are looked at.
-const mostTokens = 4
+// maxTokens is how many session cookies of a request are read.
+const maxTokens = 4
 
-// credentials are what a request came with.
+// credentials are the tokens that a request carries.
 type credentials struct {
-	tokens []sid.Token // well-formed ones, one unless cookies were duplicated
-	bearer bool
-	many   bool  // more cookies than are looked at
-	absent error // why there is no one token; nil if there is
+	tokens  []sid.Token // the well-formed ones; several only if there are several cookies
+	bearer  bool
+	tooMany bool  // more cookies than maxTokens
+	absent  error // why there is not exactly one token; nil if there is
 }
 
-// readCredentials reads the bearer token of a request, or its session cookies. Of
-// several cookies nobody can tell which one is the user's: without the __Host-
-// prefix a sister host may have planted one.
+// readCredentials reads the bearer token of a request, or its session cookies. If there
+// are several cookies, it cannot tell which one is the user's: without the prefix __Host-
+// another host of the domain may have set one.
 func (m *Manager[T]) readCredentials(r *http.Request) credentials {
 	if m.takesBearer(r) {
 		_, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -35,13 +35,14 @@ func (m *Manager[T]) readCredentials(r *http.Request) credentials {
 	if len(cookies) == 0 {
 		return credentials{absent: ErrNoCookie}
 	}
-	c := credentials{many: len(cookies) > mostTokens}
-	for _, cookie := range cookies[:min(len(cookies), mostTokens)] {
+	c := credentials{tooMany: len(cookies) > maxTokens}
+	for _, cookie := range cookies[:min(len(cookies), maxTokens)] {
 		if token, err := sid.ParseToken(cookie.Value); err == nil {
 			c.tokens = append(c.tokens, token)
 		}
 	}
-	// Two requests with the same cookies lock the sessions in one order.
+	// Sorted, so that concurrent requests with the same cookies lock the sessions in the
+	// same order.
 	slices.SortFunc(c.tokens, func(a, b sid.Token) int { return sid.ID(a.Handle()).Compare(sid.ID(b.Handle())) })
 	if len(cookies) != 1 || len(c.tokens) != 1 {
 		c.absent = ErrMalformedCookie
@@ -49,13 +50,13 @@ func (m *Manager[T]) readCredentials(r *http.Request) credentials {
 	return c
 }
 
-// takesBearer tells whether a request is decided by its bearer token.
+// takesBearer reports whether the request is authenticated by its bearer token alone.
 func (m *Manager[T]) takesBearer(r *http.Request) bool {
 	return m.config.bearer && hasBearer(r)
 }
 
-// hasBearer tells whether a request says "Authorization: Bearer", in any case (RFC
-// 9110 section 11.1).
+// hasBearer reports whether a request has the header "Authorization: Bearer", in upper or
+// lower case (RFC 9110 section 11.1).
 func hasBearer(r *http.Request) bool {
 	scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	return strings.EqualFold(scheme, "Bearer")

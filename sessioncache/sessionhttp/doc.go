@@ -1,43 +1,45 @@
-// Package sessionhttp gives a net/http service its logins: cookies, a middleware
-// and the calls that log in and out, on a [sessioncache.Cache].
+// Package sessionhttp adds logins to a net/http service that keeps its sessions in a
+// [sessioncache.Cache]: cookies, a middleware, and calls that log in and out.
 //
 //	sessions := sessionhttp.New(cache, sessionhttp.WithLoginPage("/login"))
 //	mux.Handle("GET /account", sessions.Require(account))
 //	http.ListenAndServe(addr, sessions.Middleware(mux))
 //
-// It works with every router, and is right by default: what OWASP's ASVS 5.0 and
-// Session Management Cheat Sheet ask of a session is the table in docs/security.md,
-// with the test of each.
+// It works with every router. Its defaults follow OWASP's ASVS 5.0 and Session Management
+// Cheat Sheet. docs/security.md lists each rule with its test.
 //
 // # The cookies
 //
-// The session cookie, __Host-session, holds a token: its handle names the session, and
-// its secret, 256 random bits, proves the right to open it. The database holds a digest of them: from the table, a
-// backup or a log nobody gets to a token. The cookie is Secure, HttpOnly and
-// SameSite=Lax, for this host alone. It is persistent, and lasts as long as the session
-// may ([WithBrowserSessionCookie] and [Remember] change that); but whether a session is
-// live is for the database to say, not for the cookie.
+// The session cookie, __Host-session, holds a token. The token's handle names the
+// session, and its secret, 256 random bits, opens it. The database holds a digest instead
+// of the secret: the table, its backups and logs reveal no token. The cookie is Secure,
+// HttpOnly and SameSite=Lax, and for this host only. It is persistent and lasts as long
+// as the session can live ([WithBrowserSessionCookie] and [Remember] change that). The
+// database decides whether a session is live, not the cookie.
 //
-// The profile cookie, __Host-profile, is there with [WithProfile]. It holds a few
-// details for the page's scripts to show. Nobody signs it, and nothing on the
-// server reads it.
+// The profile cookie, __Host-profile, exists only with [WithProfile]. It holds a few
+// details that scripts on the page can show. It is not signed, and nothing on the server
+// reads it.
 //
-// # What a request knows
+// # Lookups
 //
-// Nothing is looked up before a handler asks ([Manager.User] or [Manager.Require]);
-// then it is looked up once for all who ask within a second. A page that never asks
-// never reaches the database. A request changes its session by its token: a token
-// that has been replaced changes nothing, but for Logout.
+// A session is looked up when a handler first asks for it ([Manager.User] or
+// [Manager.Require]). The result is shared by all calls of the request within one second.
+// A page that does not ask for the session does not reach the database.
 //
-// # When nobody knows
+// A request changes its session by its token. A superseded token changes nothing; only
+// Logout accepts it.
 //
-// When the database does not answer, nobody knows whether there is a session: the error
-// is [sessioncache.ErrUnavailable]. When another request has just renewed the token it
-// is [sessioncache.ErrSuperseded]. Both are answered 503, and no cookie is touched:
-// asked again a little later, everybody is still logged in.
+// # No answer
+//
+// If the database does not answer, nothing is known about the session: the error is
+// [sessioncache.ErrUnavailable]. If another request has just renewed the token, the error
+// is [sessioncache.ErrSuperseded]. Both are answered with 503, and no cookie is changed:
+// the user is still logged in at the next try.
 //
 // # Cross-site requests
 //
-// [Manager.Middleware] refuses requests that change something and that another site has
-// had the browser send ([http.CrossOriginProtection]). Change nothing on a GET.
+// [Manager.Middleware] refuses requests that other sites make a browser send, if their
+// method may change something ([http.CrossOriginProtection]). GET is always allowed, so
+// change nothing on a GET.
 package sessionhttp

@@ -10,70 +10,69 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// ErrNoSession is returned by every call that needs a session of a user who has
-// logged in: "please log in". Under it is one of the reasons that follow. When the
-// database does not answer, the error is sessioncache.ErrUnavailable instead.
+// ErrNoSession is returned by every call that needs a user who has logged in, if there is
+// none: "please log in". It wraps one of the reasons that follow. If the database does
+// not answer, the error is sessioncache.ErrUnavailable instead.
 var ErrNoSession = errors.New("no session")
 
-// ErrNoCookie means that the request carries no session cookie and no bearer token, or
-// that its session has just been logged out.
+// ErrNoCookie means that the request has no session cookie and no bearer token, or that
+// its session has just been logged out.
 var ErrNoCookie = fmt.Errorf("%w: no session cookie", ErrNoSession)
 
 // ErrMalformedCookie means that the session cookie or the bearer token is not a token, or
-// that there are several cookies. It never reached the database.
+// that there are several cookies. It was not looked up in the database.
 var ErrMalformedCookie = fmt.Errorf("%w: malformed session cookie", ErrNoSession)
 
-// ErrUnknownSession means that the token opens no session. The session was logged out, has
-// expired and been purged, or never was.
+// ErrUnknownSession means that the token opens no session. The session was logged out, or
+// has expired and been purged, or never existed, or a renewal has replaced the token.
 var ErrUnknownSession = fmt.Errorf("%w: unknown session", ErrNoSession)
 
-// ErrExpiredSession means that the session's time is over.
+// ErrExpiredSession means that the session has expired.
 var ErrExpiredSession = fmt.Errorf("%w: the session has expired", ErrNoSession)
 
 // ErrUnreadableSession means that the stored user does not fit the Manager's type, which
-// has changed since. The session stays, and logging in again replaces it. It is
-// sessioncache.ErrUnreadableSession, too.
+// has changed. The session stays; a new login replaces it. The error also matches
+// sessioncache.ErrUnreadableSession.
 var ErrUnreadableSession = fmt.Errorf("%w: %w", ErrNoSession, sessioncache.ErrUnreadableSession)
 
-// ErrAnonymous means that the session is one of a visitor who has not logged in.
+// ErrAnonymous means that the session is a visitor's, who has not logged in.
 var ErrAnonymous = fmt.Errorf("%w: the visitor has not logged in", ErrNoSession)
 
-// ErrNotFresh is given to the error handler by [Manager.RequireFresh] when the user
-// has last proved who they are too long ago.
+// ErrNotFresh means that the user last proved their identity too long ago.
+// [Manager.RequireFresh] gives it to the error handler.
 var ErrNotFresh = errors.New("the login is too old")
 
-// ErrNoUserID is returned by the calls about all sessions of a user, when the
-// stored user has no user_id at the top level of its JSON, or an empty one.
+// ErrNoUserID is returned by calls about all sessions of a user, if the user's JSON has
+// no user_id at its top level, or an empty one.
 var ErrNoUserID = errors.New("the user of the session has no user_id")
 
-// ErrUnknownHandle is returned by [Manager.LogoutSession] for a handle that is not one
-// of this user's sessions. Whether it is somebody else's it does not say.
+// ErrUnknownHandle is returned by [Manager.LogoutSession] if the handle is not one of
+// this user's sessions. It does not tell whether it is another user's.
 var ErrUnknownHandle = errors.New("no such session of this user")
 
-// ErrTooLate is returned by the calls that have to set a cookie, when the response
-// has begun and can set none. Nothing has changed.
-var ErrTooLate = errors.New("the response has begun: no cookie can be set")
+// ErrTooLate is returned by calls that must set a cookie, if the headers of the response
+// have already been sent. Nothing has changed.
+var ErrTooLate = errors.New("the response has started: no cookie can be set")
 
-// ErrBearer is returned by the calls that have to set a cookie, for a request with a
-// bearer token. Nothing has changed.
-var ErrBearer = errors.New("the request has a bearer token, and takes no cookie")
+// ErrBearer is returned by calls that must set a cookie, if the request has a bearer
+// token. Nothing has changed.
+var ErrBearer = errors.New("the request has a bearer token: no cookie can be set")
 
-// ErrNoMiddleware is returned when the request has not come through
-// [Manager.Middleware] of this Manager: a mistake in the program.
-var ErrNoMiddleware = errors.New("the request has not come through the Manager's middleware")
+// ErrNoMiddleware is returned if the request did not pass through [Manager.Middleware] of
+// this Manager. It is a mistake in the program.
+var ErrNoMiddleware = errors.New("the request did not pass through the Manager's middleware")
 
-var errFake = errors.New("a login of sessionhttptest is in no database")
+var errFake = errors.New("a login of sessionhttptest is not in the database")
 
-// failed says which call an error is of.
+// failed adds to an error which call it comes from.
 func failed(op string, err error) error {
 	return fmt.Errorf("sessionhttp: %s: %w", op, err)
 }
 
-// Error answers a request that failed. A browser that navigates is redirected to the
-// login page for [ErrNoSession] and to the re-authentication page for [ErrNotFresh],
-// where [WithLoginPage] and [WithReauthenticationPage] name them. All else goes to the
-// error handler ([WithErrorHandler] has the default). What the client reads does not
-// tell the cause.
+// Error answers a request that failed. A browser that navigates is redirected to the page
+// of [WithLoginPage] for [ErrNoSession], and to the page of [WithReauthenticationPage]
+// for [ErrNotFresh]. All other requests, and those without such a page, go to the error
+// handler; [WithErrorHandler] describes the default. The answer does not show the cause.
 func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
 	page := ""
 	switch {
@@ -83,10 +82,10 @@ func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
 		page = m.config.reauthenticationPage
 	}
 	switch {
-	case page != "" && isNavigation(r) && !m.takesBearer(r) && !m.begun(r):
+	case page != "" && isNavigation(r) && !m.takesBearer(r) && !m.headersSent(r):
 		http.Redirect(w, r, page, http.StatusSeeOther)
-	case m.config.fail != nil:
-		m.config.fail(w, r, err)
+	case m.config.errorHandler != nil:
+		m.config.errorHandler(w, r, err)
 	default:
 		m.answer(w, r, err)
 	}
@@ -111,15 +110,15 @@ func (m *Manager[T]) answer(w http.ResponseWriter, r *http.Request, err error) {
 		m.failureLogger().LogAttrs(r.Context(), slog.LevelError, "request failed",
 			slog.Any("error", err), slog.String("method", r.Method), slog.String("path", r.URL.Path))
 	}
-	if !m.begun(r) { // or the error would be in the middle of a page
+	if !m.headersSent(r) { // otherwise the text would be in the middle of a page
 		http.Error(w, http.StatusText(status), status)
 	}
 }
 
-// begun tells whether part of the response has gone out.
-func (m *Manager[T]) begun(r *http.Request) bool {
+// headersSent reports whether the headers of the response have been sent.
+func (m *Manager[T]) headersSent(r *http.Request) bool {
 	s := m.of(r.Context())
-	return s != nil && s.response.begun.Load()
+	return s != nil && s.response.headersSent.Load()
 }
 
 func (m *Manager[T]) failureLogger() *slog.Logger {
@@ -129,7 +128,7 @@ func (m *Manager[T]) failureLogger() *slog.Logger {
 	return slog.Default()
 }
 
-// challenge is what RFC 6750 section 3 and RFC 9470 section 3 ask a program to do.
+// challenge returns the header WWW-Authenticate (RFC 6750 section 3, RFC 9470 section 3).
 func challenge(r *http.Request, err error) string {
 	switch {
 	case errors.Is(err, ErrNotFresh):
@@ -141,8 +140,8 @@ func challenge(r *http.Request, err error) string {
 	}
 }
 
-// isNavigation tells whether a browser shows the answer as a page. Browsers say so
-// (Fetch Metadata); of an older one it shows in what it accepts.
+// isNavigation reports whether a browser will show the answer as a page. Newer browsers
+// say so (Fetch Metadata). For older ones the header Accept tells.
 func isNavigation(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
 		return mode == "navigate"

@@ -10,17 +10,17 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Event is something that has happened to a session, or a request that was refused.
+// Event is a change of a session, or a request that was refused.
 type Event struct {
 	Kind       EventKind
-	Handle     sid.Handle // the session's; zero where there is none
-	UserID     string     // the user_id of its user, where it is known
-	RemoteAddr string     // where the request came from ([WithRemoteAddress])
-	Sessions   int64      // how many ended, of a logout elsewhere or everywhere
-	Reason     error      // why a request was refused, an error of this package
+	Handle     sid.Handle // of the session; zero if there is none
+	UserID     string     // the user's user_id, if it is known
+	RemoteAddr string     // the address that the request came from ([WithRemoteAddress])
+	Sessions   int64      // how many sessions a logout elsewhere or everywhere deleted
+	Reason     error      // why a request was refused
 }
 
-// EventKind is what an [Event] is about.
+// EventKind says what happened. Its text is the log message.
 type EventKind string
 
 // The kinds of events.
@@ -36,12 +36,12 @@ const (
 	EventLogoutOthers     EventKind = "logged out elsewhere"
 	EventLogoutEverywhere EventKind = "logged out everywhere"
 
-	// Requests that were refused.
+	// Kinds of refused requests.
 	EventMalformed   EventKind = "malformed token"
 	EventUnknown     EventKind = "unknown token"
 	EventExpired     EventKind = "session expired"
 	EventUnreadable  EventKind = "session unreadable"
-	EventSuperseded  EventKind = "superseded token" // it was replaced by a renewal: in flight, or kept by somebody
+	EventSuperseded  EventKind = "superseded token" // replaced by a renewal: the request was in flight, or somebody kept the token
 	EventCrossOrigin EventKind = "cross-origin request"
 )
 
@@ -72,8 +72,8 @@ func (m *Manager[T]) report(ctx context.Context, event Event) {
 	m.config.logger.LogAttrs(ctx, level, string(event.Kind), attributes...)
 }
 
-// userID reads a user's id from its JSON, as the database does when it stores the
-// user: the empty one if there is none.
+// userID returns the user_id in a user's JSON, as the database does when it stores the
+// user. It is empty if there is none.
 func userID(user any) string {
 	var stored struct {
 		ID any `json:"user_id"`

@@ -11,17 +11,16 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Login begins a session for a user, whom the caller has authenticated, and sets
-// its cookies. It is always a new session with a new token: whatever sessions the
-// request carried, a visitor's or a user's, end in the same moment. So nobody who has
-// planted a token or kept an old one is in. Requests with the former token that are in
-// flight get sessioncache.ErrSuperseded for ten seconds, and come again as the new
-// user's.
+// Login starts a session for a user, and sets its cookies. The caller has authenticated
+// the user. The session and its token are always new. The sessions that the request
+// carried, a visitor's or a user's, end at the same moment, so that a planted or stolen
+// token gives no access to the new session. Requests in flight with the former token get
+// sessioncache.ErrSuperseded for ten seconds; the next try has the new user's token.
 //
-// Of more than four session cookies it returns [ErrMalformedCookie], as
-// [Manager.Logout] does. With an error nothing has changed, but for
-// sessioncache.ErrUnavailable, when the former session may have ended, and for
-// sessioncache.ErrNotAwaited ([Manager]).
+// If the request has more than four session cookies, the error is [ErrMalformedCookie],
+// as in [Manager.Logout]. After an error nothing has changed, with two exceptions: after
+// sessioncache.ErrUnavailable the former session may have ended, and after
+// sessioncache.ErrNotAwaited the login has happened ([Manager]).
 func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T, options ...LoginOption) error {
 	return m.run(w, r, "log in", func(t *Tx[T]) error { return t.Login(user, options...) })
 }
@@ -35,10 +34,10 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 	if err := t.needCookies(); err != nil {
 		return err
 	}
-	if t.session.credentials.many {
+	if t.session.credentials.tooMany {
 		return ErrMalformedCookie
 	}
-	carry, err := t.visitorToCarry(options)
+	carry, err := t.carryFunc(options)
 	if err != nil {
 		return err
 	}
@@ -59,7 +58,7 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 		return err
 	}
 	if len(former) == 0 {
-		err = t.happened(store(t.cache))
+		err = t.deferNotAwaited(store(t.cache))
 	} else {
 		err = t.atomically(store)
 	}
@@ -72,17 +71,17 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 		lifetime = t.cache.Lifetime()
 	}
 	t.session.set(token)
-	t.ends = true
-	t.then(func(w http.ResponseWriter) {
-		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, left: lifetime, persistent: options.remembered, user: &user})
+	t.endsTokens = true
+	t.onSuccess(func(w http.ResponseWriter) {
+		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, remaining: lifetime, persistent: options.remembered, user: &user})
 	})
-	t.thenReport(Event{Kind: EventLogin, Handle: token.Handle(), UserID: userID(user)})
+	t.reportOnSuccess(Event{Kind: EventLogin, Handle: token.Handle(), UserID: userID(user)})
 	return nil
 }
 
-// replace ends a session that a login takes the place of. Requests with its token that
-// are in flight are asked to come again, as the new user: what they would begin
-// otherwise takes the place of the login.
+// replace ends a session that a login replaces. Requests in flight with its token are
+// told to try again, as the new user. Otherwise they could start a visitor's session,
+// whose cookie would replace the login's.
 func replace[T any](ctx context.Context, cache *sessioncache.Cache[T], token sid.Token) error {
 	if was, err := cache.Retire(ctx, token); was || err != nil {
 		return err
@@ -92,20 +91,20 @@ func replace[T any](ctx context.Context, cache *sessioncache.Cache[T], token sid
 	case errors.Is(err, sessioncache.ErrUnavailable):
 		return err
 	case session.State == sessioncache.StateSuperseded && session.Anonymous():
-		return nil // another login has retired it a moment ago
+		return nil // another login has just retired it
 	}
 	return cache.Revoke(ctx, token)
 }
 
-// visitorToCarry returns the function that takes over a visitor's data, nil if there
-// is no visitor.
-func (t *Tx[T]) visitorToCarry(options loginOptions) (func(T, *T) error, error) {
+// carryFunc returns the function that takes over a visitor's data, or nil if there is no
+// visitor.
+func (t *Tx[T]) carryFunc(options loginOptions) (func(T, *T) error, error) {
 	if options.carry == nil {
 		return nil, nil
 	}
 	carry, ok := options.carry.(func(T, *T) error)
 	if !ok {
-		panic(fmt.Sprintf("sessionhttp: Carry: the function is a %T, the user another type", options.carry))
+		panic(fmt.Sprintf("sessionhttp: Carry: the function is a %T, which is not for the Manager's user type", options.carry))
 	}
 	session, err := t.manager.find(t.ctx, t.cache, t.session)
 	switch {
@@ -119,8 +118,8 @@ func (t *Tx[T]) visitorToCarry(options loginOptions) (func(T, *T) error, error) 
 	return carry, nil
 }
 
-// carryOver locks a visitor's session and takes over its data: who adds to it at the
-// same moment has done so before, or is told that it has ended.
+// carryOver locks a visitor's session and takes over its data. A concurrent change of the
+// data either comes before and is included, or fails because the session has ended.
 func carryOver[T any](ctx context.Context, cache *sessioncache.Cache[T], visitor sid.Token, user *T, carry func(T, *T) error) error {
 	_, err := cache.UpdateSession(ctx, visitor, func(data *T) error {
 		if err := carry(*data, user); err != nil {
@@ -131,13 +130,13 @@ func carryOver[T any](ctx context.Context, cache *sessioncache.Cache[T], visitor
 	return err
 }
 
-// Begin changes the data of a visitor, and begins an anonymous session for one who
-// has none: a basket, the state of an OAuth login. change is called with the data as
-// stored. Of a user who has logged in it changes the user, as [Manager.Update] does.
-// An error of change is returned as it is, and nothing is stored.
+// Begin changes the data of a visitor, for example a basket or the state of an OAuth
+// login. If there is no session, it starts an anonymous one. change is called with the
+// stored data. If a user has logged in, Begin changes the user, as [Manager.Update] does.
+// An error of change is returned unchanged, and nothing is stored.
 //
-// When the visitor logs in at the same moment the error is
-// sessioncache.ErrSuperseded: the browser asks again, as the user.
+// If the visitor logs in at the same moment, the error is sessioncache.ErrSuperseded: the
+// browser's next try is the user's.
 func (m *Manager[T]) Begin(w http.ResponseWriter, r *http.Request, change func(visitor *T) error) error {
 	return m.run(w, r, "begin", func(t *Tx[T]) error { return t.begin(change) })
 }
@@ -147,7 +146,7 @@ func (t *Tx[T]) begin(change func(*T) error) error {
 	switch {
 	case err == nil:
 		err = t.change(session, change)
-		if errors.Is(err, ErrUnknownSession) { // it was there a moment ago
+		if errors.Is(err, ErrUnknownSession) { // it has just ended
 			err = fmt.Errorf("%w: %w", sessioncache.ErrSuperseded, err)
 		}
 		return err
@@ -166,18 +165,18 @@ func (t *Tx[T]) begin(change func(*T) error) error {
 		return err
 	}
 	t.session.set(token)
-	t.then(func(w http.ResponseWriter) {
-		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, left: t.cache.Lifetime()})
+	t.onSuccess(func(w http.ResponseWriter) {
+		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, remaining: t.cache.Lifetime()})
 	})
-	t.thenReport(Event{Kind: EventBegin, Handle: token.Handle()})
+	t.reportOnSuccess(Event{Kind: EventBegin, Handle: token.Handle()})
 	return nil
 }
 
-// Accept makes a session that was issued elsewhere the request's, and sets its
-// cookies: one that the application's own transaction has issued, say. It ends the
-// sessions that the request carried, as Login does. The token must be one of this
-// Manager's ([New] says which are), or the error is [ErrUnknownSession]. Never accept a
-// token that came with a request: whoever has sent it has it, too.
+// Accept makes a session that was issued elsewhere the session of the request, and sets
+// its cookies. An example is a session that the application's own transaction has issued.
+// Accept ends the sessions that the request carried, as Login does. If the token is not
+// valid for this Manager ([New]), the error is [ErrUnknownSession]. Never accept a token
+// that came with a request: the sender of the request has the token, too.
 func (m *Manager[T]) Accept(w http.ResponseWriter, r *http.Request, token sid.Token) error {
 	return m.run(w, r, "accept", func(t *Tx[T]) error { return t.accept(token) })
 }
@@ -209,15 +208,15 @@ func (t *Tx[T]) accept(token sid.Token) error {
 		}
 	}
 	t.session.set(token)
-	t.ends = true
-	t.then(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, t.cookiesOf(token, session)) })
-	t.thenReport(Event{Kind: EventAccept, Handle: session.Handle, UserID: session.UserID})
+	t.endsTokens = true
+	t.onSuccess(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, t.cookiesOf(token, session)) })
+	t.reportOnSuccess(Event{Kind: EventAccept, Handle: session.Handle, UserID: session.UserID})
 	return nil
 }
 
-// IssueBearer begins a session for a program, whose user the caller has authenticated,
-// and returns its token: hand out what [sid.Token.Reveal] returns, once. The program
-// sends it as "Authorization: Bearer" to a Manager with [WithBearer].
+// IssueBearer starts a session for a program and returns its token. The caller has
+// authenticated the program's user. Give the text of [sid.Token.Reveal] to the program,
+// once. The program sends it as "Authorization: Bearer" to a Manager with [WithBearer].
 func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...sessioncache.SessionOption) (sid.Token, error) {
 	const op = "issue a bearer token"
 	s := m.of(ctx)
@@ -234,7 +233,7 @@ func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...session
 	}
 	event := Event{Kind: EventIssueBearer, Handle: token.Handle(), UserID: userID(user)}
 	if s != nil {
-		event.RemoteAddr = m.config.remote(s.request)
+		event.RemoteAddr = m.config.remoteAddress(s.request)
 	}
 	m.report(ctx, event)
 	if notAwaited {

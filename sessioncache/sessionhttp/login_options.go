@@ -7,12 +7,12 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// LoginOption is a choice about one login.
+// LoginOption changes one login.
 type LoginOption func(*loginOptions)
 
 type loginOptions struct {
 	remembered bool
-	lifetime   time.Duration // 0: the cache's
+	lifetime   time.Duration // 0: the cache's lifetime
 	session    []sessioncache.SessionOption
 	carry      any // a func(T, *T) error
 }
@@ -25,12 +25,11 @@ func newLoginOptions(options []LoginOption) loginOptions {
 	return o
 }
 
-// Carry has a visitor's data taken over into the login: carry is called with what
-// [Manager.Begin] has stored of the visitor, and may add to the user that is to be
-// stored. Nothing that was acknowledged to the visitor before is missed. Without a
-// visitor it is not called. Its error is returned by Login as it is, and nobody is
-// logged in. A nil function panics, and so does Login if it is not for the Manager's
-// type.
+// Carry takes a visitor's data over into the login. carry is called with the data that
+// [Manager.Begin] has stored, and with the user that will be stored, which it may change.
+// Data of every Begin that has returned is included. Without a visitor, carry is not
+// called. If carry returns an error, Login returns it unchanged and nobody is logged in.
+// A nil function panics. Login panics if the function is not for the Manager's type.
 //
 // Default: a visitor's data ends with the visitor's session.
 func Carry[T any](carry func(visitor T, user *T) error) LoginOption {
@@ -40,8 +39,8 @@ func Carry[T any](carry func(visitor T, user *T) error) LoginOption {
 	return func(o *loginOptions) { o.carry = carry }
 }
 
-// MaxSessions ends the user's oldest sessions so that n are live at most, this login
-// among them. The user needs a user_id. An n below one panics.
+// MaxSessions ends the user's oldest sessions so that at most n are live, this login
+// included. The user needs a user_id. An n below one panics.
 //
 // Default: no limit.
 func MaxSessions(n int) LoginOption {
@@ -49,19 +48,19 @@ func MaxSessions(n int) LoginOption {
 	return func(o *loginOptions) { o.session = append(o.session, option) }
 }
 
-// Remember gives this login a lifetime and an idle timeout of its own, and a
-// persistent cookie that lasts as long: "keep me logged in". An idle timeout of zero
-// is none. A lifetime below a second panics, and so does an idle timeout below a
-// microsecond.
+// Remember is "keep me logged in": it gives this login its own lifetime and idle timeout,
+// and a persistent cookie that lasts as long. An idle of zero means no idle timeout. It
+// panics if the lifetime is below a second, or if the idle timeout is below a microsecond
+// and not zero.
 //
-// Default: those of the cache.
+// Default: the lifetime and the idle timeout of the cache.
 func Remember(lifetime, idle time.Duration) LoginOption {
 	if lifetime < time.Second {
 		panic(fmt.Sprintf("sessionhttp: Remember: %s is too short", lifetime))
 	}
-	lives, idles := sessioncache.Lifetime(lifetime), sessioncache.IdleTimeout(idle)
+	lifetimeOption, idleOption := sessioncache.Lifetime(lifetime), sessioncache.IdleTimeout(idle)
 	return func(o *loginOptions) {
 		o.remembered, o.lifetime = true, lifetime
-		o.session = append(o.session, lives, idles)
+		o.session = append(o.session, lifetimeOption, idleOption)
 	}
 }

@@ -8,43 +8,43 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Logout ends the session of the request and clears its cookies. Without a session
-// it clears them all the same. Of several session cookies it ends the sessions of
-// all, of four at most: of more it returns [ErrMalformedCookie]. With an error, but for
-// sessioncache.ErrNotAwaited ([Manager]), the session may live on, and the cookies stay:
-// the user is not logged out.
+// Logout ends the session of the request and clears its cookies. Without a session it
+// only clears the cookies. If there are several session cookies, it ends the sessions of
+// all of them; if there are more than four, the error is [ErrMalformedCookie]. After an
+// error other than sessioncache.ErrNotAwaited ([Manager]) the session may still be live,
+// and the cookies stay: the user is not logged out.
 func (m *Manager[T]) Logout(w http.ResponseWriter, r *http.Request) error {
 	return m.run(w, r, "log out", func(t *Tx[T]) error { return t.logout() })
 }
 
 func (t *Tx[T]) logout() error {
-	if t.session.credentials.many {
+	if t.session.credentials.tooMany {
 		return ErrMalformedCookie
 	}
 	var err error
 	if len(t.session.credentials.tokens) > 1 {
-		err = t.atomically(t.revoke) // to wait for near caches once
+		err = t.atomically(t.revoke) // a transaction waits for near caches only once
 	} else {
-		err = t.happened(t.revoke(t.cache))
+		err = t.deferNotAwaited(t.revoke(t.cache))
 	}
 	if err != nil {
 		return err
 	}
-	t.forget()
+	t.clearSession()
 	return nil
 }
 
 // revoke ends the sessions of all tokens that the request carries.
 func (t *Tx[T]) revoke(cache *sessioncache.Cache[T]) error {
 	for _, token := range t.session.credentials.tokens {
-		// The audit log is to say whose session it was, and not to believe a stranger who
-		// names its handle.
+		// For the audit log: Authenticate returns the user's id, and only for a real
+		// token. A handle alone proves nothing.
 		session, _, err := cache.Authenticate(t.ctx, token)
 		if errors.Is(err, sessioncache.ErrUnavailable) {
 			return err
 		}
-		if session.Handle == token.Handle() { // now: a Revoke that has happened may return an error
-			t.thenReport(Event{Kind: EventLogout, Handle: session.Handle, UserID: session.UserID})
+		if session.Handle == token.Handle() { // before Revoke, which may return ErrNotAwaited
+			t.reportOnSuccess(Event{Kind: EventLogout, Handle: session.Handle, UserID: session.UserID})
 		}
 		if err := cache.Revoke(t.ctx, token); err != nil {
 			return err
@@ -53,21 +53,22 @@ func (t *Tx[T]) revoke(cache *sessioncache.Cache[T]) error {
 	return nil
 }
 
-// forget has the browser forget a session that has ended. A response that has begun
-// cannot: then the browser keeps a token that opens nothing.
-func (t *Tx[T]) forget() {
-	t.ends = true
+// clearSession removes a session that has ended from the request, and its cookies from
+// the browser. If the headers have been sent, the browser keeps a token that opens
+// nothing.
+func (t *Tx[T]) clearSession() {
+	t.endsTokens = true
 	bearer := t.session.credentials.bearer
 	t.session.clear(ErrNoCookie)
-	t.then(func(w http.ResponseWriter) {
-		if !bearer && !t.session.response.begun.Load() {
+	t.onSuccess(func(w http.ResponseWriter) {
+		if !bearer && !t.session.response.headersSent.Load() {
 			t.manager.clearCookies(w, t.session)
 		}
 	})
 }
 
-// LogoutEverywhere ends all sessions of the request's user, on all devices, and
-// clears the cookies. It returns how many there were.
+// LogoutEverywhere ends all sessions of the request's user, on all devices, and clears
+// the cookies. It returns how many sessions it deleted, stored expired ones included.
 func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n int64, err error) {
 	err = m.run(w, r, "log out everywhere", func(t *Tx[T]) error { n, err = t.LogoutEverywhere(); return err })
 	return n, err
@@ -81,16 +82,16 @@ func (t *Tx[T]) LogoutEverywhere() (n int64, err error) {
 		return 0, t.wrap(op, err)
 	}
 	n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID)
-	if err = t.happened(err); err != nil {
+	if err = t.deferNotAwaited(err); err != nil {
 		return 0, t.wrap(op, err)
 	}
-	t.forget()
-	t.thenReport(Event{Kind: EventLogoutEverywhere, Handle: session.Handle, UserID: session.UserID, Sessions: n})
+	t.clearSession()
+	t.reportOnSuccess(Event{Kind: EventLogoutEverywhere, Handle: session.Handle, UserID: session.UserID, Sessions: n})
 	return n, nil
 }
 
-// LogoutOthers ends all sessions of the request's user but the request's own, and
-// returns how many there were.
+// LogoutOthers ends all sessions of the request's user except the request's own. It
+// returns how many sessions it deleted, stored expired ones included.
 func (m *Manager[T]) LogoutOthers(r *http.Request) (n int64, err error) {
 	err = m.run(nil, r, "log out elsewhere", func(t *Tx[T]) error { n, err = t.LogoutOthers(); return err })
 	return n, err
@@ -104,17 +105,17 @@ func (t *Tx[T]) LogoutOthers() (n int64, err error) {
 		return 0, t.wrap(op, err)
 	}
 	n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID, session.Handle)
-	if err = t.happened(err); err != nil {
+	if err = t.deferNotAwaited(err); err != nil {
 		return 0, t.wrap(op, err)
 	}
-	t.ends = true
-	t.thenReport(Event{Kind: EventLogoutOthers, Handle: session.Handle, UserID: session.UserID, Sessions: n})
+	t.endsTokens = true
+	t.reportOnSuccess(Event{Kind: EventLogoutOthers, Handle: session.Handle, UserID: session.UserID, Sessions: n})
 	return n, nil
 }
 
-// LogoutSession ends one of the sessions of the request's user; if it is the request's
-// own it clears the cookies, too. Any other handle is refused with
-// [ErrUnknownHandle].
+// LogoutSession ends one of the sessions of the request's user. If it is the request's
+// own, the cookies are cleared, too. If the handle is not one of this user's sessions,
+// the error is [ErrUnknownHandle].
 func (m *Manager[T]) LogoutSession(w http.ResponseWriter, r *http.Request, handle string) error {
 	return m.run(w, r, "log out a session", func(t *Tx[T]) error { return t.logoutSession(handle) })
 }
@@ -128,11 +129,11 @@ func (t *Tx[T]) logoutSession(text string) error {
 	if err != nil {
 		return ErrUnknownHandle
 	}
-	// A session never changes its user, so nothing changes between the two statements
-	// that would make this the wrong session.
+	// A session never changes its user, so the check still holds for the second
+	// statement.
 	session, ok, err := t.cache.Session(t.ctx, handle)
 	if errors.Is(err, sessioncache.ErrUnreadableSession) {
-		ok, err = true, nil // it can be ended all the same
+		ok, err = true, nil // it can still be ended
 	}
 	switch {
 	case err != nil:
@@ -141,13 +142,13 @@ func (t *Tx[T]) logoutSession(text string) error {
 		return ErrUnknownHandle
 	}
 	_, err = t.cache.DeleteSession(t.ctx, handle)
-	if err := t.happened(err); err != nil {
+	if err := t.deferNotAwaited(err); err != nil {
 		return err
 	}
-	t.ends = true
+	t.endsTokens = true
 	if handle == owner.Handle {
-		t.forget()
+		t.clearSession()
 	}
-	t.thenReport(Event{Kind: EventLogoutSession, Handle: handle, UserID: owner.UserID})
+	t.reportOnSuccess(Event{Kind: EventLogoutSession, Handle: handle, UserID: owner.UserID})
 	return nil
 }

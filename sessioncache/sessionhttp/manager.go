@@ -6,16 +6,17 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// Manager logs users in and out of a service, and tells its handlers who is
-// there. Its methods may be called from any number of goroutines at once.
+// Manager logs users in and out of a service, and tells its handlers which user has sent
+// a request. Its methods are safe for concurrent use.
 //
-// Those that take a ResponseWriter may set cookies: call them before the body is
-// written. Those that take a request or its context need [Manager.Middleware].
+// Methods that take a ResponseWriter may set cookies: call them before you write the
+// body. Methods that take a request or its context need [Manager.Middleware], except
+// Error and IssueBearer.
 //
-// Those that change a session return sessioncache.ErrNotAwaited when the request's
-// context ends while they wait for near caches (sessioncache.WithNearCache). All of it
-// has happened then, cookies and events included; other servers may see what was before
-// for sessioncache.NearCacheStaleness at most.
+// Methods that change a session return sessioncache.ErrNotAwaited if the request's
+// context ends while they wait for near caches (sessioncache.WithNearCache). The change
+// has happened then, and its cookies are set and its events reported. Other servers may
+// show the earlier state for at most sessioncache.NearCacheStaleness.
 type Manager[T any] struct {
 	cache   *sessioncache.Cache[T]
 	config  config
@@ -23,13 +24,14 @@ type Manager[T any] struct {
 	watcher watcher
 }
 
-// New returns a Manager of the sessions in a cache. It panics if the cache is nil
-// or the options do not fit: both are mistakes in the program.
+// New returns a Manager of the sessions in a cache. It panics if the cache is nil, or if
+// the function of [WithProfile] is not for the type T.
 //
-// With an audience (sessioncache.WithAudience), all Managers of the audience, and the
-// cache itself, take each other's tokens. Without one, the Manager's tokens are bound to
-// the full name of its cookie: two Managers on one cache do not take each other's, and a
-// token of the cache's Issue does not open a session for a Manager.
+// With an audience (sessioncache.WithAudience), all Managers of the audience and the
+// cache itself accept each other's tokens. Without one, a token is bound to the full name
+// of the Manager's session cookie. Managers with different cookie names then do not
+// accept each other's tokens, and a Manager does not accept a token that the cache's
+// Issue returned.
 func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	if cache == nil {
 		panic("sessionhttp: New: the cache is nil")
@@ -42,10 +44,10 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	if m.config.profile != nil {
 		profile, ok := m.config.profile.(func(T) any)
 		if !ok {
-			panic(fmt.Sprintf("sessionhttp: New: the profile is a %T, the user another type", m.config.profile))
+			panic(fmt.Sprintf("sessionhttp: New: the function of WithProfile is a %T, which is not for the Manager's user type", m.config.profile))
 		}
 		m.profile = profile
 	}
-	m.watcher = watcher{alive: cache.Alive, changed: cache.Changed, every: watchInterval, patience: watchPatience, timeout: m.config.lookupTimeout}
+	m.watcher = watcher{alive: cache.Alive, changed: cache.Changed, interval: watchInterval, outageLimit: watchOutageLimit, timeout: m.config.lookupTimeout}
 	return m
 }

@@ -9,16 +9,17 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp/internal/fake"
 )
 
-// Middleware adds the session to the request's context: every other call needs it.
-// It looks nothing up itself. It refuses requests that change something and come from
-// another site ([http.CrossOriginProtection]), but for those with a bearer token where
-// [WithBearer] takes them.
+// Middleware adds the session to the request's context. The Manager's other calls need
+// it. It looks nothing up itself. It refuses requests that come from another site and
+// whose method may change something ([http.CrossOriginProtection]). With [WithBearer],
+// requests with a bearer token are not checked.
 //
-// A response says "Vary: Cookie", unless its Cache-Control makes it public. One that has
-// read the session before its first byte, and has no Cache-Control of its own, is not to
-// be stored; nor is one that sets a cookie.
+// A response gets the header "Vary: Cookie", unless its Cache-Control is public or
+// immutable and it has not read the session. It gets "Cache-Control: no-store" if it sets
+// a cookie of the Manager, or if it has read the session before its first byte and has no
+// Cache-Control of its own.
 func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
-	refused := m.config.protection.Handler(next) // with its own way to refuse
+	refused := m.config.protection.Handler(next) // answers as the protection is configured to
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := newRequestSession[T]()
 		s.response.ResponseWriter = w
@@ -26,7 +27,7 @@ func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 		s.response.done = r.Context().Done()
 		s.request = r.WithContext(context.WithValue(r.Context(), m, s))
 		if login, ok := r.Context().Value(fake.Key{Manager: m}).(*fake.Login); ok {
-			m.pretend(s, login)
+			m.setFake(s, login)
 		}
 		if !m.takesBearer(r) {
 			if err := m.config.protection.Check(r); err != nil {
@@ -35,23 +36,24 @@ func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 				return
 			}
 		}
-		defer s.response.addHeaders() // for a handler that writes nothing
+		defer s.response.addHeaders() // if the handler has written nothing
 		next.ServeHTTP(&s.response, s.request)
 	})
 }
 
-// Require guards pages that need a login. Requests without one are answered by
-// [Manager.Error]: a browser that navigates (Sec-Fetch-Mode is navigate, or it is not
-// there and Accept names text/html) is redirected to the login page, all else
-// is answered 401. When the database does not answer, neither happens: the answer is
-// 503.
+// Require protects pages that need a login. Requests without a login are answered by
+// [Manager.Error]: a browser that navigates is redirected to the login page, and all
+// other requests are answered 401. (A browser navigates if Sec-Fetch-Mode is navigate, or
+// if that header is absent and Accept names text/html.) If the database does not answer,
+// the answer is 503.
 func (m *Manager[T]) Require(next http.Handler) http.Handler {
 	return m.require(next, func(sessioncache.Session[T]) error { return nil })
 }
 
-// RequireFresh guards what needs more than a login: a proof by the user of who they
-// are within the last d, at login or by [Manager.Reauthenticated]. A browser that
-// navigates is redirected to the re-authentication page, all else is answered 401.
+// RequireFresh protects pages that need a recent login. The user must have proved their
+// identity within the last d, at login or by [Manager.Reauthenticated]. Otherwise a
+// browser that navigates is redirected to the re-authentication page, and all other
+// requests are answered 401. Requests without a login are answered as in Require.
 func (m *Manager[T]) RequireFresh(d time.Duration, next http.Handler) http.Handler {
 	return m.require(next, func(session sessioncache.Session[T]) error {
 		if session.SinceAuthenticated() > d {
@@ -63,7 +65,7 @@ func (m *Manager[T]) RequireFresh(d time.Duration, next http.Handler) http.Handl
 
 func (m *Manager[T]) require(next http.Handler, check func(sessioncache.Session[T]) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		session, err := m.ask(r.Context(), "require", m.findUser)
+		session, err := m.findLocked(r.Context(), "require", m.findUser)
 		if err == nil {
 			err = check(session)
 		}

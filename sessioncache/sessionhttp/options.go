@@ -13,7 +13,7 @@ import (
 type Option func(*config)
 
 type config struct {
-	sessionCookie, profileCookie string // in New with their prefix
+	sessionCookie, profileCookie string // newConfig adds the prefix
 
 	domain         string
 	sameSite       http.SameSite
@@ -26,10 +26,10 @@ type config struct {
 
 	lookupTimeout time.Duration
 	protection    *http.CrossOriginProtection
-	remote        func(*http.Request) string
+	remoteAddress func(*http.Request) string
 	events        func(context.Context, Event)
-	logger        *slog.Logger // nil: events are not logged, failures by slog.Default
-	fail          func(http.ResponseWriter, *http.Request, error)
+	logger        *slog.Logger // nil: events are not logged, failures go to slog.Default
+	errorHandler  func(http.ResponseWriter, *http.Request, error)
 }
 
 func newConfig(options []Option) config {
@@ -39,15 +39,15 @@ func newConfig(options []Option) config {
 		sameSite:      http.SameSiteLaxMode,
 		lookupTimeout: 5 * time.Second,
 		protection:    http.NewCrossOriginProtection(),
-		remote:        func(r *http.Request) string { return r.RemoteAddr },
+		remoteAddress: func(r *http.Request) string { return r.RemoteAddr },
 		events:        func(context.Context, Event) {},
 	}
 	for _, option := range options {
 		option(&c)
 	}
-	// RFC 6265bis section 4.1.3: browsers take a cookie with the prefix __Host- only if
-	// it is Secure, of no domain and for all paths, so that no sister host can plant
-	// one; and one with __Secure- only if it is Secure.
+	// RFC 6265bis section 4.1.3: browsers accept a cookie with the prefix __Host- only if
+	// it is Secure, without a domain and for all paths. So no other host of the domain
+	// can set it. They accept one with __Secure- only if it is Secure.
 	prefix := "__Host-"
 	switch {
 	case c.insecure:
@@ -59,41 +59,42 @@ func newConfig(options []Option) config {
 	return c
 }
 
-// WithBearer lets programs log in with "Authorization: Bearer" and a token of
-// [Manager.IssueBearer] (RFC 6750). Where a request has that header it decides alone:
-// a bad token is refused whatever the cookies say. Such requests need no protection
-// against other sites, which cannot send the header.
+// WithBearer lets programs log in with the header "Authorization: Bearer" and a token of
+// [Manager.IssueBearer] (RFC 6750). If a request has that header, its cookies are
+// ignored: a bad token is refused even beside a good cookie. Such requests need no
+// protection against other sites, because other sites cannot send the header.
 //
 // Default: the header is ignored.
 func WithBearer() Option {
 	return func(c *config) { c.bearer = true }
 }
 
-// WithBrowserSessionCookie makes cookies that end with the browser's session
-// instead of with the login, but for a login that is to be remembered ([Remember]).
-// (A browser that brings back its windows brings back these, too.)
+// WithBrowserSessionCookie makes cookies that end with the browser's session instead of
+// with the login. Logins with [Remember] keep a persistent cookie. (A browser that
+// restores its windows restores these cookies, too.)
 //
-// Default: persistent cookies, which last as long as the login may.
+// Default: persistent cookies, which last as long as the login can.
 func WithBrowserSessionCookie() Option {
 	return func(c *config) { c.browserSession = true }
 }
 
-// WithCookieName names the session cookie, without its prefix, which is put before
-// it; the profile cookie is named after it with -profile. Two services on one host
-// need names of their own. A name that RFC 6265 does not allow, or longer than 64
-// bytes, panics.
+// WithCookieName sets the name of the session cookie, without its prefix. The name of the
+// profile cookie is the same name followed by -profile. Two services on one host need
+// different names. It panics if RFC 6265 does not allow the name, if the name is longer
+// than 64 bytes, or if it begins with two underscores.
 //
-// Default: session, and profile.
+// Default: session and profile.
 func WithCookieName(name string) Option {
 	cookie := http.Cookie{Name: name}
 	if cookie.Valid() != nil || len(name) > 64 || strings.HasPrefix(name, "__") {
-		panic(fmt.Sprintf("sessionhttp: WithCookieName: %q is not the name of a cookie", name))
+		panic(fmt.Sprintf("sessionhttp: WithCookieName: %q cannot be the name of a cookie", name))
 	}
 	return func(c *config) { c.sessionCookie, c.profileCookie = name, name+"-profile" }
 }
 
 // WithCrossOriginProtection replaces the protection against requests that other sites
-// have a browser send, for example to trust an origin. A nil protection panics.
+// make a browser send, for example to trust an origin. It panics if the protection is
+// nil.
 //
 // Default: [http.NewCrossOriginProtection].
 func WithCrossOriginProtection(protection *http.CrossOriginProtection) Option {
@@ -103,28 +104,29 @@ func WithCrossOriginProtection(protection *http.CrossOriginProtection) Option {
 	return func(c *config) { c.protection = protection }
 }
 
-// WithDomain sends the cookies to all hosts of a domain, so that one login counts on
-// all of them. The price: the prefix is __Secure- instead of __Host-, and every host
-// of the domain sees the token and can plant one of its own. A domain that RFC 6265
-// does not allow panics.
+// WithDomain sends the cookies to all hosts of a domain, so that one login is valid on
+// all of them. It weakens the protection: the prefix is __Secure- instead of __Host-, and
+// every host of the domain can read the token and set another. It panics if RFC 6265 does
+// not allow the domain.
 //
-// Default: this host alone.
+// Default: this host only.
 func WithDomain(domain string) Option {
 	cookie := http.Cookie{Name: "n", Domain: domain}
 	if domain == "" || cookie.Valid() != nil {
-		panic(fmt.Sprintf("sessionhttp: WithDomain: %q is not the domain of a cookie", domain))
+		panic(fmt.Sprintf("sessionhttp: WithDomain: %q cannot be the domain of a cookie", domain))
 	}
 	return func(c *config) { c.domain = domain }
 }
 
-// WithErrorHandler sets how [Manager.Error], [Manager.Require] and
-// [Manager.RequireFresh] answer requests that failed, after the redirects to the login
-// and the re-authentication page. A handler must not take
-// [sessioncache.ErrUnavailable] for "logged out". A nil handler panics.
+// WithErrorHandler sets how [Manager.Error], [Manager.Require] and [Manager.RequireFresh]
+// answer failed requests that are not redirected to the login page or the
+// re-authentication page. The handler must not treat [sessioncache.ErrUnavailable] as
+// "logged out". A nil handler panics.
 //
 // Default: 503 for [sessioncache.ErrUnavailable], [sessioncache.ErrSuperseded] and
 // [sessioncache.ErrNotAwaited], 401 for [ErrNoSession] and [ErrNotFresh], 404 for
-// [ErrUnknownHandle], else 500. What is neither 401 nor 404 is logged.
+// [ErrUnknownHandle], otherwise 500. Answers of 500 and 503 are logged, except for
+// [sessioncache.ErrSuperseded].
 //
 // [sessioncache.ErrNotAwaited]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrNotAwaited
 // [sessioncache.ErrUnavailable]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUnavailable
@@ -133,14 +135,14 @@ func WithErrorHandler(handler func(w http.ResponseWriter, r *http.Request, err e
 	if handler == nil {
 		panic("sessionhttp: WithErrorHandler: the handler is nil")
 	}
-	return func(c *config) { c.fail = handler }
+	return func(c *config) { c.errorHandler = handler }
 }
 
-// WithEvents has what happens to sessions reported, for an audit log. The function is
-// called by the request that it is about, before that is answered. It must not call
-// the Manager. A nil function panics.
+// WithEvents sets a function that receives every [Event], for an audit log. The request
+// that caused the event calls it, before it is answered. The function must not call the
+// Manager. A nil function panics.
 //
-// Default: events are reported to the logger only.
+// Default: events go to the logger only ([WithLogger]).
 func WithEvents(report func(ctx context.Context, event Event)) Option {
 	if report == nil {
 		panic("sessionhttp: WithEvents: the function is nil")
@@ -148,19 +150,20 @@ func WithEvents(report func(ctx context.Context, event Event)) Option {
 	return func(c *config) { c.events = report }
 }
 
-// WithInsecureCookies makes cookies that travel over plain HTTP, without Secure
-// and a prefix: whoever listens on the way is logged in. It is for development with a
-// browser that does not take http://localhost for secure, as Chrome and Firefox do,
-// and for nothing else.
+// WithInsecureCookies makes cookies for plain HTTP, without the attribute Secure and
+// without a prefix. Anybody who can read the traffic can then use the session. The option
+// is only for development with a browser that does not treat http://localhost as secure.
+// Chrome and Firefox do, and do not need it.
 func WithInsecureCookies() Option {
 	return func(c *config) { c.insecure = true }
 }
 
-// WithLogger sets where events are logged, at level Info, or Warn for what no honest
-// browser sends, and failed requests at level Error. A session is logged as its
-// handle, a token not at all. A nil logger panics.
+// WithLogger sets the logger of events and failed requests. Malformed, unknown and
+// superseded tokens, unreadable sessions and cross-origin requests are logged at level
+// Warn, all other events at level Info, and failed requests at level Error. The log shows
+// a session's handle, and never a token. A nil logger panics.
 //
-// Default: events are not logged, failed requests by [slog.Default].
+// Default: events are not logged, and failed requests are logged by [slog.Default].
 func WithLogger(logger *slog.Logger) Option {
 	if logger == nil {
 		panic("sessionhttp: WithLogger: the logger is nil")
@@ -168,37 +171,38 @@ func WithLogger(logger *slog.Logger) Option {
 	return func(c *config) { c.logger = logger }
 }
 
-// WithLoginPage sets where a browser that navigates to a page without the login that
-// it needs is redirected to: a path of this service, such as /login.
+// WithLoginPage sets the login page. A browser is redirected there if it navigates to a
+// page that needs a login and there is none. The path is one of this service, such as
+// /login; any other panics.
 //
-// Default: it is answered 401.
+// Default: the answer is 401.
 func WithLoginPage(path string) Option {
 	checkPage("WithLoginPage", path)
 	return func(c *config) { c.loginPage = path }
 }
 
-// WithLookupTimeout sets how long a lookup of a request's session may take; then the
-// answer is [sessioncache.ErrUnavailable]. Zero or less panics.
+// WithLookupTimeout sets how long the lookup of a request's session may take. After that,
+// the error is [sessioncache.ErrUnavailable]. Zero or less panics.
 //
 // Default: 5 s.
 //
 // [sessioncache.ErrUnavailable]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUnavailable
 func WithLookupTimeout(d time.Duration) Option {
 	if d <= 0 {
-		panic(fmt.Sprintf("sessionhttp: WithLookupTimeout: %s is no time", d))
+		panic(fmt.Sprintf("sessionhttp: WithLookupTimeout: %s is not a positive duration", d))
 	}
 	return func(c *config) { c.lookupTimeout = d }
 }
 
-// WithProfile makes a second cookie, for the page's scripts to read: choose
-// returns what they may see of a user, which is stored as JSON:
+// WithProfile adds a second cookie, which scripts on the page can read. choose returns
+// what they may see of a user. The cookie holds it as JSON:
 //
 //	JSON.parse(decodeURIComponent(value))
 //
-// It comes and goes with the session cookie of a login. Anybody can change what is in
-// it, so nothing on the server reads it. A profile whose cookie would be longer than
-// 4,096 bytes is left out and logged. A nil function panics, and so does [New] if
-// it is not for the Manager's type.
+// The cookie is set and cleared together with the session cookie of a login. Anybody can
+// change its content, so nothing on the server reads it. If it would be longer than 4,096
+// bytes, it is left out and a warning is logged. A nil function panics. [New] panics if
+// the function is not for the Manager's type.
 //
 // Default: no such cookie.
 func WithProfile[T any](choose func(user T) any) Option {
@@ -208,40 +212,41 @@ func WithProfile[T any](choose func(user T) any) Option {
 	return func(c *config) { c.profile = choose }
 }
 
-// WithReauthenticationPage sets where a browser is redirected to whose login is too
-// old for the page that it navigates to ([Manager.RequireFresh]): a path of this
-// service where the user proves again who they are.
+// WithReauthenticationPage sets the page where a user proves their identity again. A
+// browser is redirected there if it navigates to a page that needs a more recent login
+// ([Manager.RequireFresh]). The path is one of this service; any other panics.
 //
-// Default: it is answered 401.
+// Default: the answer is 401.
 func WithReauthenticationPage(path string) Option {
 	checkPage("WithReauthenticationPage", path)
 	return func(c *config) { c.reauthenticationPage = path }
 }
 
-// WithRemoteAddress sets how to tell where a request comes from, for [Event]: behind
-// a proxy, what the proxy says. A nil function panics.
+// WithRemoteAddress sets the function that returns the address a request comes from, for
+// [Event]. Behind a proxy, return the address that the proxy reports. A nil function
+// panics.
 //
 // Default: [http.Request.RemoteAddr].
 func WithRemoteAddress(remote func(r *http.Request) string) Option {
 	if remote == nil {
 		panic("sessionhttp: WithRemoteAddress: the function is nil")
 	}
-	return func(c *config) { c.remote = remote }
+	return func(c *config) { c.remoteAddress = remote }
 }
 
-// WithSameSite sets on which requests from other sites a browser sends the cookies.
-// Strict keeps them off links from other sites, too: whoever follows one arrives
-// logged out. Any other mode than Lax and Strict panics.
+// WithSameSite sets the cookies' attribute SameSite. With Strict, the browser does not
+// send the cookies when the user follows a link on another site: the user arrives logged
+// out. Any mode other than Lax and Strict panics.
 //
 // Default: Lax.
 func WithSameSite(mode http.SameSite) Option {
 	if mode != http.SameSiteLaxMode && mode != http.SameSiteStrictMode {
-		panic(fmt.Sprintf("sessionhttp: WithSameSite: mode %d", mode))
+		panic(fmt.Sprintf("sessionhttp: WithSameSite: mode %d is neither Lax nor Strict", mode))
 	}
 	return func(c *config) { c.sameSite = mode }
 }
 
-// checkPage takes paths only: a redirect must not lead to another host.
+// checkPage accepts only paths: a redirect must not lead to another host.
 func checkPage(option, path string) {
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.HasPrefix(path, `/\`) {
 		panic(fmt.Sprintf("sessionhttp: %s: %q is not a path of this service", option, path))

@@ -8,13 +8,13 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// Renew gives the session of the request a new token, and sets it. Call it whenever
+// Renew gives the session of the request a new token, and sets its cookie. Call it when
 // the user's privileges change (OWASP's Session Management Cheat Sheet, "Renew the
-// Session ID After Any Privilege Level Change"). The session, its user and its times
-// stay.
+// Session ID After Any Privilege Level Change"). The session, its user and its times stay
+// the same.
 //
-// Of several requests that renew one token at once one succeeds; the others get
-// sessioncache.ErrSuperseded and set no cookie. When the database does not answer, the
+// If several requests renew one token at once, one succeeds. The others get
+// sessioncache.ErrSuperseded and set no cookie. If the database does not answer, the
 // token may have been renewed or not. If it has, the user has to log in again.
 func (m *Manager[T]) Renew(w http.ResponseWriter, r *http.Request) error {
 	return m.run(w, r, "renew", func(t *Tx[T]) error { return t.Renew() })
@@ -25,9 +25,9 @@ func (t *Tx[T]) Renew() error {
 	return t.wrap("renew", t.renew(EventRenew))
 }
 
-// Reauthenticated notes that the user of the request's session has just proved again
-// who they are, by a password, say. It renews the token as [Manager.Renew] does, and
-// restarts the session's lifetime and idle timeout.
+// Reauthenticated records that the user of the request's session has just proved their
+// identity again, for example with a password. It renews the token as [Manager.Renew]
+// does, and restarts the session's lifetime and idle timeout.
 func (m *Manager[T]) Reauthenticated(w http.ResponseWriter, r *http.Request) error {
 	return m.run(w, r, "re-authenticate", func(t *Tx[T]) error { return t.Reauthenticated() })
 }
@@ -46,40 +46,40 @@ func (t *Tx[T]) renew(kind EventKind, options ...sessioncache.RenewOption) error
 		return err
 	}
 	token, ok, err := t.cache.Renew(t.ctx, t.session.token, options...)
-	if err = t.happened(err); err != nil {
+	if err = t.deferNotAwaited(err); err != nil {
 		t.reportSuperseded(err)
 		return err
 	}
-	if !ok { // it has ended since
+	if !ok { // it has ended meanwhile
 		return ErrUnknownSession
 	}
 	set := t.cookiesOf(token, session)
 	if kind == EventReauthenticate {
-		set.left = session.Deadline.Sub(session.AuthenticatedAt) // which starts anew
+		set.remaining = session.Deadline.Sub(session.AuthenticatedAt) // the lifetime restarts
 	}
 	t.session.set(token)
-	t.ends = true
-	t.then(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, set) })
-	t.thenReport(Event{Kind: kind, Handle: session.Handle, UserID: session.UserID})
+	t.endsTokens = true
+	t.onSuccess(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, set) })
+	t.reportOnSuccess(Event{Kind: kind, Handle: session.Handle, UserID: session.UserID})
 	return nil
 }
 
-// cookiesOf are the cookies of a session that the database has just shown.
+// cookiesOf returns the cookies of a session that the database has just returned.
 func (t *Tx[T]) cookiesOf(token sid.Token, session sessioncache.Session[T]) cookies[T] {
-	set := cookies[T]{token: token, left: left(session), persistent: t.isRemembered(session)}
+	set := cookies[T]{token: token, remaining: remainingLifetime(session), persistent: t.isRemembered(session)}
 	if !session.Anonymous() {
 		set.user = &session.User
 	}
 	return set
 }
 
-// isRemembered tells whether a login was given a longer lifetime than others have.
+// isRemembered reports whether a login has a longer lifetime than the cache's.
 func (t *Tx[T]) isRemembered(session sessioncache.Session[T]) bool {
 	return !session.Anonymous() && session.Deadline.Sub(session.AuthenticatedAt) > t.cache.Lifetime()
 }
 
-// left is how long a session may still live, by the database's clock, however much it
-// is used: what its cookie is good for.
-func left[T any](session sessioncache.Session[T]) time.Duration {
+// remainingLifetime returns the longest time that a session can still live, by the
+// database's clock. Its cookie lasts as long.
+func remainingLifetime[T any](session sessioncache.Session[T]) time.Duration {
 	return max(0, session.Deadline.Sub(session.ExpiresAt)+session.TTL)
 }

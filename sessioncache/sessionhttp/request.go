@@ -12,39 +12,37 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// freshFor is how long what a request knows of its session counts; then it asks
-// again. All who ask in a short request share one lookup, and a long one sees a
-// logout.
-const freshFor = time.Second
+// lookupTTL is how long the result of a lookup is used within a request. All calls of a
+// short request share one lookup, and a long request sees a logout.
+const lookupTTL = time.Second
 
-// requestSession is what a request knows of its session.
+// requestSession is the session of a request.
 type requestSession[T any] struct {
 	response response
 	request  *http.Request
 
-	// locked is held by whoever uses the rest: a lock that a context can end the wait
-	// for.
+	// locked is a mutex of the fields below. Waiting for it can end with a context.
 	locked chan struct{}
 
-	read        bool // the credentials have been
+	read        bool // the credentials have been read
 	credentials credentials
-	token       sid.Token // of the session, where absent is nil
-	absent      error     // why there is no session; nil while there may be one
+	token       sid.Token // valid if absent is nil
+	absent      error     // why there is no session; nil if there may be one
 
-	// The session, once somebody has asked.
+	// The result of the last lookup.
 	known   bool
 	at      time.Time
 	session sessioncache.Session[T]
 	err     error
 
-	fake bool // of a test: it is in no database
+	fake bool // a login of sessionhttptest, which is not in the database
 }
 
 func newRequestSession[T any]() *requestSession[T] {
 	return &requestSession[T]{locked: make(chan struct{}, 1)}
 }
 
-// of returns the session of the request that a context belongs to.
+// of returns the session of the request that a context belongs to, or nil.
 func (m *Manager[T]) of(ctx context.Context) *requestSession[T] {
 	s, _ := ctx.Value(m).(*requestSession[T])
 	if s == nil {
@@ -53,7 +51,7 @@ func (m *Manager[T]) of(ctx context.Context) *requestSession[T] {
 			login.Once.Do(func() {
 				s := newRequestSession[T]()
 				s.request = new(http.Request)
-				m.pretend(s, login)
+				m.setFake(s, login)
 				login.Session = s
 			})
 			s, _ = login.Session.(*requestSession[T])
@@ -62,10 +60,10 @@ func (m *Manager[T]) of(ctx context.Context) *requestSession[T] {
 	return s
 }
 
-// pretend makes a test's login the session.
-func (m *Manager[T]) pretend(s *requestSession[T], login *fake.Login) {
+// setFake makes a test's login the session.
+func (m *Manager[T]) setFake(s *requestSession[T], login *fake.Login) {
 	now, lifetime := time.Now(), m.cache.Lifetime()
-	user, _ := login.User.(T) // a T that is a nil interface is none
+	user, _ := login.User.(T) // not if T is an interface and the user nil
 	s.fake, s.read, s.known = true, true, true
 	s.session = sessioncache.Session[T]{
 		Handle: login.Handle, User: user, UserID: userID(user), State: sessioncache.StateLive,
@@ -73,15 +71,15 @@ func (m *Manager[T]) pretend(s *requestSession[T], login *fake.Login) {
 	}
 }
 
-// lock returns the session of the request that a context belongs to, held by the
-// caller until unlock.
+// lock locks and returns the session of the request that a context belongs to. The caller
+// unlocks it.
 func (m *Manager[T]) lock(ctx context.Context) (*requestSession[T], error) {
 	s := m.of(ctx)
 	if s == nil {
 		return nil, ErrNoMiddleware
 	}
 	select {
-	case s.locked <- struct{}{}: // whether the context has ended or not
+	case s.locked <- struct{}{}: // even if the context has ended
 	default:
 		select {
 		case s.locked <- struct{}{}:
@@ -107,64 +105,64 @@ func (s *requestSession[T]) unlock() {
 	<-s.locked
 }
 
-// set gives the request a session that is not known yet.
+// set gives the request another session, which has not been looked up.
 func (s *requestSession[T]) set(token sid.Token) {
 	s.token, s.absent = token, nil
 	s.credentials.tokens = []sid.Token{token}
-	s.forgetAnswer()
+	s.forgetLookup()
 }
 
-// clear takes the session from the request, for a reason.
+// clear removes the session from the request, for a reason.
 func (s *requestSession[T]) clear(reason error) {
 	s.token, s.absent = sid.Token{}, reason
 	s.credentials.tokens = nil
 	s.known, s.session, s.err = false, sessioncache.Session[T]{}, nil
 }
 
-// forgetAnswer has whoever comes next ask again. A test's login has nobody to ask.
-func (s *requestSession[T]) forgetAnswer() {
+// forgetLookup makes the next call look the session up again. A test's login stays.
+func (s *requestSession[T]) forgetLookup() {
 	if !s.fake {
 		s.known, s.session, s.err = false, sessioncache.Session[T]{}, nil
 	}
 }
 
-// find returns the live session of the request, a visitor's, too. When there is none
-// the error says why. cache is the Manager's, or the one of a transaction, which has
-// the connection that a lookup would have to wait for.
+// find returns the live session of the request, a user's or a visitor's. If there is
+// none, the error says why. cache is the Manager's, or that of a transaction: a lookup in
+// a transaction must not wait for a second connection.
 func (m *Manager[T]) find(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
-	s.response.read.Store(true)
+	s.response.sessionRead.Store(true)
 	if s.absent != nil {
 		return sessioncache.Session[T]{}, s.absent
 	}
-	if s.fake || s.known && time.Since(s.at) < freshFor {
+	if s.fake || s.known && time.Since(s.at) < lookupTTL {
 		return s.session, s.err
 	}
-	return m.findAgain(ctx, cache, s)
+	return m.lookUp(ctx, cache, s)
 }
 
-// findAgain asks again, whatever the request knows.
-func (m *Manager[T]) findAgain(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
-	s.response.read.Store(true)
+// lookUp returns the session of the request as it is now.
+func (m *Manager[T]) lookUp(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
+	s.response.sessionRead.Store(true)
 	if s.absent != nil || s.fake {
 		return s.session, s.absent
 	}
 	timed, cancel := context.WithTimeout(ctx, m.config.lookupTimeout)
 	defer cancel()
-	at := time.Now() // not the answer's time: the session may have ended while it was on its way
+	at := time.Now() // not the time of the answer: the session may end while that is on its way
 	session, ok, err := cache.Authenticate(timed, s.token)
 	if errors.Is(err, sessioncache.ErrUnavailable) {
-		at = time.Now() // or all who wait for this answer would wait for one of their own
+		at = time.Now() // waiting calls share this answer, and do not wait for a timeout each
 	}
 	if err != nil || !ok {
 		session, err = sessioncache.Session[T]{}, m.refuse(ctx, s, session, err)
 	}
-	if ctx.Err() == nil { // or the end of one caller's context were the next one's answer
+	if ctx.Err() == nil { // the end of one caller's context is no answer for the next caller
 		s.session, s.err, s.known, s.at = session, err, true, at
 	}
 	return session, err
 }
 
-// refuse reports why a token was not good, and returns that reason.
+// refuse reports why a token was refused, and returns the reason.
 func (m *Manager[T]) refuse(ctx context.Context, s *requestSession[T], session sessioncache.Session[T], err error) (reason error) {
 	kind := EventUnknown
 	switch {
@@ -185,23 +183,22 @@ func (m *Manager[T]) refuse(ctx context.Context, s *requestSession[T], session s
 	return reason
 }
 
-// findUser returns the session of the request if its user has logged in.
+// findUser returns the session of the request, if a user has logged in.
 func (m *Manager[T]) findUser(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
 	return loggedIn(m.find(ctx, cache, s))
 }
 
-// findOwner returns the session as it is now, for calls about all sessions of its
-// user.
+// findOwner returns the session as it is now, for calls about all sessions of its user.
 func (m *Manager[T]) findOwner(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
-	session, err := loggedIn(m.findAgain(ctx, cache, s))
+	session, err := loggedIn(m.lookUp(ctx, cache, s))
 	if err == nil && session.UserID == "" {
-		// An empty id is what everybody has who has none: they are not one user.
+		// All users without an id would share the empty one.
 		err = ErrNoUserID
 	}
 	return session, err
 }
 
-// loggedIn refuses a visitor's session.
+// loggedIn returns ErrAnonymous for a visitor's session.
 func loggedIn[T any](session sessioncache.Session[T], err error) (sessioncache.Session[T], error) {
 	if err == nil && session.Anonymous() {
 		return sessioncache.Session[T]{}, ErrAnonymous
@@ -209,8 +206,8 @@ func loggedIn[T any](session sessioncache.Session[T], err error) (sessioncache.S
 	return session, err
 }
 
-// reportRequest reports an event of a request.
+// reportRequest reports an event that a request has caused.
 func (m *Manager[T]) reportRequest(ctx context.Context, s *requestSession[T], event Event) {
-	event.RemoteAddr = m.config.remote(s.request)
+	event.RemoteAddr = m.config.remoteAddress(s.request)
 	m.report(ctx, event)
 }

@@ -10,35 +10,35 @@ import (
 	"sync/atomic"
 )
 
-// response adds to the headers of a response what its session asks for, at the
-// last moment: the session may be read on any goroutine, and the handler has the
-// headers until then. It offers what handlers look for in the one that it wraps.
+// response adds the headers that the use of the session asks for. It adds them just
+// before the headers are sent, because the session may be read until then, on any
+// goroutine. It has the optional interfaces of the ResponseWriter that it wraps.
 type response struct {
 	http.ResponseWriter
 	bearer bool
 	done   <-chan struct{} // closed when the request is over
 
-	read  atomic.Bool // the session was: others get another page
-	set   atomic.Bool // a cookie of ours was: nobody may keep it
-	begun atomic.Bool // no header can be set any more
+	sessionRead atomic.Bool // the session was read: the page is for this user only
+	cookieSet   atomic.Bool // a cookie of the Manager was set: the response must not be stored
+	headersSent atomic.Bool // no header can be set
 }
 
 func (w *response) addHeaders() {
-	if w.begun.Load() {
+	if w.headersSent.Load() {
 		return
 	}
 	header := w.Header()
 	control := header.Get("Cache-Control")
-	read := w.read.Load()
-	// The session may still be read after the headers have gone: so this says, too, that
-	// others may get another page, unless the handler says that all get the same.
+	read := w.sessionRead.Load()
+	// The session may be read after the headers are sent. So Vary is set even before
+	// that, unless the handler says that all users get the same page.
 	if read || !strings.Contains(control, "public") && !strings.Contains(control, "immutable") {
 		vary(header, "Cookie")
 		if w.bearer {
 			vary(header, "Authorization")
 		}
 	}
-	if w.set.Load() || read && control == "" {
+	if w.cookieSet.Load() || read && control == "" {
 		header.Set("Cache-Control", "no-store")
 	}
 }
@@ -49,54 +49,53 @@ func vary(header http.Header, name string) {
 	}
 }
 
-// begin is called before the first byte of the body.
-func (w *response) begin() {
+// finishHeaders is called before the headers are sent.
+func (w *response) finishHeaders() {
 	w.addHeaders()
-	w.begun.Store(true)
+	w.headersSent.Store(true)
 }
 
 // WriteHeader implements [http.ResponseWriter].
 func (w *response) WriteHeader(status int) {
-	if status >= http.StatusOK || status == http.StatusSwitchingProtocols { // others may come before it
-		w.begin()
+	if status >= http.StatusOK || status == http.StatusSwitchingProtocols { // a 1xx response may come before the final one
+		w.finishHeaders()
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write implements [http.ResponseWriter].
 func (w *response) Write(p []byte) (int, error) {
-	w.begin()
+	w.finishHeaders()
 	return w.ResponseWriter.Write(p)
 }
 
-// ReadFrom implements [io.ReaderFrom]: files go out as fast as without us.
+// ReadFrom implements [io.ReaderFrom]. So files are sent as fast as without this wrapper.
 func (w *response) ReadFrom(r io.Reader) (int64, error) {
-	w.begin()
+	w.finishHeaders()
 	return io.Copy(w.ResponseWriter, r)
 }
 
 // FlushError is what [http.ResponseController] calls.
 func (w *response) FlushError() error {
-	w.begin()
+	w.finishHeaders()
 	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
-// Flush implements [http.Flusher], which is what older code looks for.
+// Flush implements [http.Flusher], for older code.
 func (w *response) Flush() {
 	_ = w.FlushError()
 }
 
-// Hijack implements [http.Hijacker], which libraries for WebSocket look for.
+// Hijack implements [http.Hijacker], for WebSocket libraries.
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffer, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err == nil {
-		w.begun.Store(true)
+		w.headersSent.Store(true)
 	}
 	return conn, buffer, err
 }
 
-// CloseNotify implements http.CloseNotifier, which is deprecated and which gin still
-// asks for.
+// CloseNotify implements http.CloseNotifier, which is deprecated. gin still needs it.
 func (w *response) CloseNotify() <-chan bool {
 	if notifier, ok := w.ResponseWriter.(interface{ CloseNotify() <-chan bool }); ok {
 		return notifier.CloseNotify()

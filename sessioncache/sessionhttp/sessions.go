@@ -8,20 +8,20 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// Session is one of a user's sessions, as a page shows it.
+// Session is one of a user's sessions, to be shown on a page.
 type Session[T any] struct {
-	// Handle names the session to [Manager.LogoutSession]. It lets nobody in, and may be
+	// Handle names the session to [Manager.LogoutSession]. It opens nothing and may be
 	// shown.
 	Handle string
 
-	User T // as this session has it: what tells one device from another is here
+	User T // as stored in this session; store here what names the device
 
 	CreatedAt, AuthenticatedAt, ExpiresAt time.Time // by the database's clock
 
-	TTL time.Duration // until ExpiresAt, when it was asked for
+	TTL time.Duration // until ExpiresAt, at the time of the lookup
 
-	Current    bool // it is the request's own
-	Unreadable bool // its stored user does not fit the type: User is zero
+	Current    bool // the session is the request's own
+	Unreadable bool // the stored user does not fit the type, and User is zero
 }
 
 func sessionOf[T any](s sessioncache.Session[T], current bool) Session[T] {
@@ -32,26 +32,26 @@ func sessionOf[T any](s sessioncache.Session[T], current bool) Session[T] {
 	}
 }
 
-// User returns the user of the request's session. ok is false, and err nil, when
-// nobody has logged in; [Manager.Current] tells why. With an error nothing is known.
+// User returns the user of the request's session. ok is false, and err nil, if no user
+// has logged in; [Manager.Current] returns the reason. After an error nothing is known.
 //
-// All who ask within a second share one lookup. A long request that asks again later
-// sees what has changed, and its session is used: an idle timeout starts anew.
+// All calls within a second share one lookup. A later call in a long request looks the
+// session up again: it sees what has changed, and restarts the idle timeout.
 func (m *Manager[T]) User(ctx context.Context) (user T, ok bool, err error) {
-	session, err := m.ask(ctx, "user", m.findUser)
-	return session.User, err == nil, unlessNoSession(err)
+	session, err := m.findLocked(ctx, "user", m.findUser)
+	return session.User, err == nil, ignoreNoSession(err)
 }
 
 // Visitor returns the data of the request's session, a user's or a visitor's
-// ([Manager.Begin]). ok is false, and err nil, when there is none.
+// ([Manager.Begin]). ok is false, and err nil, if there is no session.
 func (m *Manager[T]) Visitor(ctx context.Context) (visitor T, ok bool, err error) {
-	session, err := m.ask(ctx, "visitor", m.find)
-	return session.User, err == nil, unlessNoSession(err)
+	session, err := m.findLocked(ctx, "visitor", m.find)
+	return session.User, err == nil, ignoreNoSession(err)
 }
 
-// MustUser returns the user of the request's session, as the request has found it: it
-// asks the database only if nobody has. It is for handlers behind [Manager.Require],
-// and panics where there is no user.
+// MustUser returns the user of the request's session, as an earlier call of the request
+// has found it. It looks the session up only if there was no earlier call. It is for
+// handlers behind [Manager.Require], and panics if there is no user.
 func (m *Manager[T]) MustUser(ctx context.Context) T {
 	s, err := m.lock(ctx)
 	if err != nil {
@@ -68,10 +68,10 @@ func (m *Manager[T]) MustUser(ctx context.Context) T {
 	return session.User
 }
 
-// Current returns the request's session of a user who has logged in. When there is
-// none the error is [ErrNoSession] and says why.
+// Current returns the request's session, if a user has logged in. Otherwise the error
+// matches [ErrNoSession] and says why.
 func (m *Manager[T]) Current(ctx context.Context) (Session[T], error) {
-	session, err := m.ask(ctx, "current session", m.findUser)
+	session, err := m.findLocked(ctx, "current session", m.findUser)
 	if err != nil {
 		return Session[T]{}, err
 	}
@@ -81,7 +81,7 @@ func (m *Manager[T]) Current(ctx context.Context) (Session[T], error) {
 // Sessions lists the live sessions of the request's user, newest first.
 func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 	const op = "sessions"
-	owner, err := m.ask(ctx, op, m.findOwner)
+	owner, err := m.findLocked(ctx, op, m.findOwner)
 	if err != nil {
 		return nil, err
 	}
@@ -99,8 +99,8 @@ func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 	return sessions, nil
 }
 
-// ask has the session of a request found in one of the ways to find it.
-func (m *Manager[T]) ask(ctx context.Context, op string,
+// findLocked locks the request's session and calls find.
+func (m *Manager[T]) findLocked(ctx context.Context, op string,
 	find func(context.Context, *sessioncache.Cache[T], *requestSession[T]) (sessioncache.Session[T], error),
 ) (sessioncache.Session[T], error) {
 	s, err := m.lock(ctx)
@@ -115,8 +115,8 @@ func (m *Manager[T]) ask(ctx context.Context, op string,
 	return session, nil
 }
 
-// unlessNoSession takes "nobody" for an answer.
-func unlessNoSession(err error) error {
+// ignoreNoSession returns nil for ErrNoSession, and other errors unchanged.
+func ignoreNoSession(err error) error {
 	if errors.Is(err, ErrNoSession) {
 		return nil
 	}

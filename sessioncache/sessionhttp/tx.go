@@ -10,9 +10,9 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// Tx is the session of a request within a transaction of the application's
-// ([Manager.Tx]): its methods are those of the Manager, part of that transaction. It
-// must not be used after the function it was given to has returned.
+// Tx is the session of a request in a transaction of the application ([Manager.Tx]). Its
+// methods do the same as the Manager's, in that transaction. Do not use it after the
+// function that received it has returned.
 type Tx[T any] struct {
 	manager *Manager[T]
 	cache   *sessioncache.Cache[T]
@@ -21,47 +21,46 @@ type Tx[T any] struct {
 	ctx     context.Context
 	session *requestSession[T]
 
-	ends       bool  // sessions have ended, or tokens
-	notAwaited error // what was changed has happened, but near caches were not awaited
+	endsTokens bool  // sessions have ended or tokens were replaced
+	notAwaited error // ErrNotAwaited, once a change has returned it
 
-	// What the client and the audit log learn once all of it has happened.
+	// They set cookies and report events, once all changes have happened.
 	effects []func(w http.ResponseWriter)
 }
 
-// errCallback marks an error of the caller's own function, which is returned as it
-// is.
+// errCallback marks an error of a caller's function, which is returned unchanged.
 type errCallback struct{ error }
 
-// inMemory are the calls that a login of a test may make.
-var inMemory = map[string]bool{"update": true, "begin": true, "log out": true}
+// fakeOperations are the calls that work without a database, for a login of
+// sessionhttptest.
+var fakeOperations = map[string]bool{"update": true, "begin": true, "log out": true}
 
-// run has the session of a request changed. It is what all calls that change one
-// have in common: the session is held, the function makes changes, and cookies are
-// set and events reported once they have happened.
+// run runs a change of the request's session. It locks the session and calls change. If
+// change succeeds, run then sets the cookies and reports the events.
 func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, change func(t *Tx[T]) error) error {
 	s, err := m.lock(r.Context())
 	if err != nil {
 		return failed(op, err)
 	}
 	defer s.unlock()
-	if s.fake && !inMemory[op] {
+	if s.fake && !fakeOperations[op] {
 		return failed(op, errFake)
 	}
 	t := &Tx[T]{manager: m, cache: m.cache, ctx: r.Context(), session: s}
 	if err := change(t); err != nil {
-		s.forgetAnswer() // it may have changed or not
+		s.forgetLookup() // the session may have changed
 		if callback, ok := errors.AsType[errCallback](err); ok {
 			return callback.error
 		}
 		return failed(op, err)
 	}
-	if t.notAwaited != nil { // the request's context has ended; an audit log is to hear of it all the same
+	if t.notAwaited != nil { // the request's context has ended, and the events are still reported
 		t.ctx = context.WithoutCancel(t.ctx)
 	}
 	for _, effect := range t.effects {
 		effect(w)
 	}
-	if t.ends {
+	if t.endsTokens {
 		m.watcher.wakeAll()
 	}
 	if t.notAwaited != nil {
@@ -70,9 +69,9 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 	return nil
 }
 
-// happened takes the error of a call that changes sessions, and returns it unless the
-// change has happened. The error of one that has is noted, for after its effects.
-func (t *Tx[T]) happened(err error) error {
+// deferNotAwaited records ErrNotAwaited and returns nil for it, because the change has
+// happened: run returns the error after the effects. All other errors are returned.
+func (t *Tx[T]) deferNotAwaited(err error) error {
 	if errors.Is(err, sessioncache.ErrNotAwaited) {
 		t.notAwaited = err
 		return nil
@@ -80,31 +79,32 @@ func (t *Tx[T]) happened(err error) error {
 	return err
 }
 
-// Tx runs fn in a transaction of isolation level read committed, and commits it when
-// fn returns nil. What fn does with tx and what it does with the session happen
-// together, or not at all. Cookies are set, and events reported, after the commit
-// only. An error of fn is returned as it is.
+// Tx runs fn in a transaction at isolation level read committed, and commits it if fn
+// returns nil. What fn changes with tx and with the session is committed together, or not
+// at all. Cookies are set and events reported only after the commit. An error of fn is
+// returned unchanged.
 //
-// It is for changes to the application's own tables that decide who may be logged in.
-// A login whose password was checked before somebody changed it must not be stored
-// after all others were logged out: let the login read the user's row FOR SHARE, and
-// compare the password's hash again, in the transaction that stores the session; and
-// let the change of the password update that row in the one that logs out the others.
+// Use it for changes to the application's own tables that decide who may log in. For
+// example, a login must not be stored if its password is changed, and all other sessions
+// are logged out, while the login is under way. The login reads the user's row FOR SHARE
+// and compares the password's hash again, in the transaction that stores the session. The
+// password change updates that row in the transaction that logs out the other sessions.
+//
 // Use tx before the session: in the other order two such transactions can deadlock.
 //
-// fn must not call the Manager's own methods with this request: they wait for the
-// session that the transaction holds, until the request's context ends.
+// fn must not call the Manager's own methods with this request. They would wait for the
+// session, which the transaction holds, until the request's context ends.
 func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.Tx, session *Tx[T]) error) error {
 	return m.run(w, r, "transaction", func(t *Tx[T]) error {
 		s, committed := t.session, false
 		token, absent, credentials := s.token, s.absent, s.credentials
-		defer func() { // not only after an error: fn may panic
-			if !committed { // the request has the session that it came with
+		defer func() { // in a defer, because fn may panic
+			if !committed { // the request keeps the session that it came with
 				s.token, s.absent, s.credentials = token, absent, credentials
-				s.forgetAnswer()
+				s.forgetLookup()
 			}
 		}()
-		err := t.happened(m.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
+		err := t.deferNotAwaited(m.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
 			t.cache, t.inTx = cache, true
 			if err := fn(tx, t); err != nil {
 				return errCallback{err}
@@ -116,27 +116,28 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 	})
 }
 
-// atomically runs statements in a transaction of their own, or a savepoint: the
-// application may go on after an error.
+// atomically runs statements in a transaction of their own, or in a savepoint of the
+// application's transaction. So the application can continue its transaction after an
+// error.
 func (t *Tx[T]) atomically(statements func(cache *sessioncache.Cache[T]) error) error {
-	return t.happened(t.cache.Tx(t.ctx, func(_ pgx.Tx, cache *sessioncache.Cache[T]) error { return statements(cache) }))
+	return t.deferNotAwaited(t.cache.Tx(t.ctx, func(_ pgx.Tx, cache *sessioncache.Cache[T]) error { return statements(cache) }))
 }
 
-// then notes what happens once all changes have.
-func (t *Tx[T]) then(effect func(w http.ResponseWriter)) {
+// onSuccess adds an effect, which runs once all changes have happened.
+func (t *Tx[T]) onSuccess(effect func(w http.ResponseWriter)) {
 	t.effects = append(t.effects, effect)
 }
 
-// thenReport notes an event.
-func (t *Tx[T]) thenReport(event Event) {
-	t.then(func(http.ResponseWriter) { t.manager.reportRequest(t.ctx, t.session, event) })
+// reportOnSuccess adds the report of an event.
+func (t *Tx[T]) reportOnSuccess(event Event) {
+	t.onSuccess(func(http.ResponseWriter) { t.manager.reportRequest(t.ctx, t.session, event) })
 }
 
-// needCookies refuses, before anything has changed, a call that has to set cookies
-// and cannot.
+// needCookies returns an error if cookies cannot be set. It is called before anything
+// changes.
 func (t *Tx[T]) needCookies() error {
 	switch {
-	case t.session.response.begun.Load():
+	case t.session.response.headersSent.Load():
 		return ErrTooLate
 	case t.session.credentials.bearer:
 		return ErrBearer
@@ -144,14 +145,15 @@ func (t *Tx[T]) needCookies() error {
 	return nil
 }
 
-// reportSuperseded reports the error of a token that somebody else has just renewed.
+// reportSuperseded reports the event if another request has just renewed the token.
 func (t *Tx[T]) reportSuperseded(err error) {
 	if errors.Is(err, sessioncache.ErrSuperseded) {
 		t.manager.reportRequest(t.ctx, t.session, Event{Kind: EventSuperseded, Handle: t.session.token.Handle(), Reason: err})
 	}
 }
 
-// wrap says which call of a Tx an error is of, where the Manager does not.
+// wrap adds the name of the call to an error of a Tx method. The Manager's own methods
+// add it in run.
 func (t *Tx[T]) wrap(op string, err error) error {
 	if err == nil || !t.inTx {
 		return err

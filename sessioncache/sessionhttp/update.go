@@ -7,9 +7,9 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// Update changes the user of the request's session, as
-// [sessioncache.Cache.UpdateSession] does, and the profile cookie with it. An error of
-// change is returned as it is. change must not call the Manager.
+// Update changes the user of the request's session, as [sessioncache.Cache.UpdateSession]
+// does, and sets the profile cookie again. An error of change is returned unchanged.
+// change must not call the Manager.
 func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(user *T) error) error {
 	return m.run(w, r, "update", func(t *Tx[T]) error { return t.update(change) })
 }
@@ -27,10 +27,10 @@ func (t *Tx[T]) update(change func(*T) error) error {
 	return t.change(session, change)
 }
 
-// change changes the user of a session, a visitor's, too.
+// change changes the user of a session, or the data of a visitor.
 func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) error {
 	showsProfile := t.manager.profile != nil && !session.Anonymous() && !t.session.credentials.bearer
-	if showsProfile && t.session.response.begun.Load() {
+	if showsProfile && t.session.response.headersSent.Load() {
 		return ErrTooLate
 	}
 	var updated T
@@ -41,16 +41,16 @@ func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) e
 		updated = *user
 		return nil
 	})
-	if err = t.happened(err); err != nil {
+	if err = t.deferNotAwaited(err); err != nil {
 		t.reportSuperseded(err)
 		return err
 	}
-	if !ok { // it has ended since
+	if !ok { // it has ended meanwhile
 		return ErrUnknownSession
 	}
 	t.session.session.User = updated
 	if showsProfile {
-		t.then(func(w http.ResponseWriter) {
+		t.onSuccess(func(w http.ResponseWriter) {
 			set := t.cookiesOf(t.session.token, session)
 			set.user = &updated
 			t.manager.setProfile(t.ctx, w, t.session, set)
@@ -59,7 +59,7 @@ func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) e
 	return nil
 }
 
-// store changes the stored user, or a test's.
+// store changes the stored user, or the user of a test's login.
 func (t *Tx[T]) store(change func(*T) error) (ok bool, err error) {
 	if t.session.fake {
 		user := t.session.session.User

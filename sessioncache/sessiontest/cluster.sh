@@ -9,8 +9,8 @@ data=$folder/data
 trap 'rm -rf "$folder"' EXIT
 
 "$bin/initdb" -D "$data" -U postgres -A trust -E UTF8 --locale=C --no-sync >>"$folder/log" 2>&1 &&
-# No TCP; no fsync and no full pages either: a crash of the machine may have it
-# all. Of a setting that comes twice, the last counts.
+# No TCP. No fsync and no full-page writes, because a crash of the machine may lose
+# everything. If a setting comes twice, the last one counts.
 cat >>"$data/postgresql.conf" <<-SETTINGS &&
 	unix_socket_directories = '$folder'
 	port = $port

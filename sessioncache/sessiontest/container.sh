@@ -1,5 +1,5 @@
-# Runs a PostgreSQL image's entrypoint until standard input ends. A container ends
-# with its first process, which this is.
+# Runs a PostgreSQL image's entrypoint until standard input ends. This is the
+# container's first process, so the container ends with it.
 # Usage: container.sh COMMAND [ARGUMENT…]
 trap 'tail -n 20 /tmp/log >&2; exit 1' TERM
 

@@ -1,7 +1,7 @@
-// Package sessiontest provides a throwaway PostgreSQL and fake users, for tests
-// and examples of programs that keep their sessions in package sessioncache.
+// Package sessiontest provides a throwaway PostgreSQL and fake users. It is for tests and
+// examples of programs that use package sessioncache.
 //
-// In a test, one line gives a pool on a migrated database of the test's own:
+// In a test, one line returns a pool on a migrated database that only this test uses:
 //
 //	func TestLogin(t *testing.T) {
 //		t.Parallel()
@@ -9,27 +9,26 @@
 //		…
 //	}
 //
-// In a program, [Start] gives the server and [Server.NewDatabase] a database.
+// In a program, [Start] returns a server and [Server.NewDatabase] a database.
 //
 // # Which server
 //
-// The first of these that there is:
+// [Start] uses the first of these that it finds:
 //
-//  1. The server that the environment variable SESSIONCACHE_DATABASE_URL names.
-//     Tests then take a schema each, or, behind a pooler that does not pass
-//     search_path on, share the table: see [Shared].
-//  2. PostgreSQL's server binaries on this machine, in PATH or else the highest
-//     version of Debian's or Homebrew's packages; not on Windows. They run a
-//     cluster of their own in a temporary folder, on a private Unix socket,
-//     without fsync, as the user postgres if this process is root. The cluster is
-//     gone when the process is, however it ends.
-//  3. Docker, with the image postgres:18-alpine or the one that the environment
-//     variable SESSIONCACHE_TEST_IMAGE names. The container, too, is gone when the
-//     process is.
+//  1. The server in the environment variable SESSIONCACHE_DATABASE_URL. Each test
+//     then gets its own schema. Behind a pooler that does not pass search_path on,
+//     all tests share one table (see [Database]).
+//  2. PostgreSQL's server binaries on this machine: those in PATH, or else the
+//     highest version of Debian's or Homebrew's packages (not on Windows). They run
+//     a cluster in a temporary folder, on a private Unix socket, without fsync. If
+//     this process is root, they run as the user postgres. The cluster is removed
+//     when the process ends, even if it is killed.
+//  3. Docker, with the image in the environment variable SESSIONCACHE_TEST_IMAGE, or
+//     else postgres:18-alpine. The container is also removed when the process ends.
 //
-// After the migrations it runs what SESSIONCACHE_TEST_AFTER_MIGRATE holds, a
-// statement that distributes the table for one: so the tests are the conformance
-// tests of whatever that makes of it.
+// If there is none of them, the error is [ErrNoServer], which says what to install.
 //
-// With none of them, [Start] returns [ErrNoServer], which says what to install.
+// After the migrations, the SQL statement in the environment variable
+// SESSIONCACHE_TEST_AFTER_MIGRATE is executed, for example to distribute the table. So
+// the same tests also check a distributed table.
 package sessiontest

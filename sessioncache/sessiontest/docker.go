@@ -19,16 +19,15 @@ import (
 	"github.com/ory/dockertest/v3/docker"
 )
 
-// containerScript runs PostgreSQL in a container for as long as its standard input
-// stays open.
+// containerScript runs PostgreSQL in a container until its standard input ends.
 //
 //go:embed container.sh
 var containerScript string
 
-// startDocker runs PostgreSQL's image in a container of its own. The container
-// outlives this process by a moment, however the process ends: the end of the
-// container's standard input is what stops it, and Docker then removes it. Only a
-// process that is killed while Docker creates the container leaves it, not started.
+// startDocker runs PostgreSQL's image in a new container. When this process ends, however
+// it ends, the container's standard input ends. That stops the container a moment later,
+// and Docker removes it. Only if the process is killed while Docker creates the container
+// is the container left behind, not started.
 func startDocker(ctx context.Context, settings []string) (*Server, error) {
 	client, err := dockerClient(ctx)
 	if err != nil {
@@ -46,8 +45,8 @@ func startDocker(ctx context.Context, settings []string) (*Server, error) {
 		name, value, _ := strings.Cut(setting, "=")
 		command = append(command, "-c", strings.TrimSpace(name)+"="+strings.Trim(value, " '"))
 	}
-	// Without ctx, as the start below: a call that is broken off could leave a
-	// container behind.
+	// Without ctx, as with StartContainer below: a cancelled call could leave a container
+	// behind.
 	container, err := client.CreateContainer(docker.CreateContainerOptions{
 		Config: &docker.Config{
 			Image:      image,
@@ -66,17 +65,18 @@ func startDocker(ctx context.Context, settings []string) (*Server, error) {
 		return client.RemoveContainer(docker.RemoveContainerOptions{ID: container.ID, Force: true, RemoveVolumes: true})
 	}
 
-	// Before the start: from its first moment the container ends with this process.
+	// Before the start, so that the container ends with this process from its first
+	// moment.
 	var log bytes.Buffer
 	input, ended, err := attach(client, container.ID, &log)
 	if err != nil {
 		return nil, errors.Join(failed(err), remove())
 	}
 	if err := client.StartContainer(container.ID, nil); err != nil {
-		_ = remove() // Docker may have done it already
+		_ = remove() // Docker may have removed it already
 		return nil, failed(err)
 	}
-	server, err := answering(ctx, client, container.ID, password, ended)
+	server, err := waitForServer(ctx, client, container.ID, password, ended)
 	if err != nil {
 		input.Close()
 		<-ended
@@ -86,10 +86,10 @@ func startDocker(ctx context.Context, settings []string) (*Server, error) {
 		defer input.Close()
 		return remove()
 	})
-	return own(*server, "Docker image "+image, stop), nil
+	return dedicated(*server, "Docker image "+image, stop), nil
 }
 
-// dockerClient returns the client of a daemon that answers.
+// dockerClient returns a client of a Docker daemon that answers.
 func dockerClient(ctx context.Context) (*docker.Client, error) {
 	pool, err := dockertest.NewPool("")
 	if err != nil {
@@ -102,10 +102,11 @@ func dockerImage() string {
 	return cmp.Or(os.Getenv("SESSIONCACHE_TEST_IMAGE"), "postgres:18-alpine")
 }
 
-// errNoImage is returned where a daemon answers that has no image and gets none.
+// errNoImage is returned if a Docker daemon answers, but has no image and cannot download
+// it.
 var errNoImage = errors.New("Docker cannot download the image")
 
-// pull has the daemon download the image unless it is there.
+// pull makes Docker download the image, if it does not have it.
 func pull(ctx context.Context, client *docker.Client, image string) error {
 	_, err := client.InspectImage(image)
 	if !errors.Is(err, docker.ErrNoSuchImage) {
@@ -128,8 +129,8 @@ func noImage(image string, err error) error {
 	return fmt.Errorf("%w %s;\nto use another: export SESSIONCACHE_TEST_IMAGE=name:tag\n(%w)", errNoImage, image, err)
 }
 
-// attach returns the container's standard input, and a channel that is closed when
-// the container has ended and log has what it wrote.
+// attach returns the container's standard input, and a channel that is closed when the
+// container has ended and its output is in log.
 func attach(client *docker.Client, id string, log io.Writer) (io.Closer, <-chan struct{}, error) {
 	reader, writer := io.Pipe()
 	attached := make(chan struct{})
@@ -153,13 +154,13 @@ func attach(client *docker.Client, id string, log io.Writer) (io.Closer, <-chan 
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = output.Wait() // however it ended
+		_ = output.Wait() // the error does not matter: the container has ended
 	}()
 	return writer, ended, nil
 }
 
-// answering returns the address of a container's server as soon as it answers.
-func answering(ctx context.Context, client *docker.Client, id, password string, ended <-chan struct{}) (*url.URL, error) {
+// waitForServer returns the address of a container's server once the server answers.
+func waitForServer(ctx context.Context, client *docker.Client, id, password string, ended <-chan struct{}) (*url.URL, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -173,21 +174,21 @@ func answering(ctx context.Context, client *docker.Client, id, password string, 
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ended:
-			return nil, errors.New("its server ended")
+			return nil, errors.New("the server in the container ended")
 		case <-ctx.Done():
 			return nil, err
 		}
 	}
 }
 
-// address returns where Docker has published a container's server.
+// address returns the address at which Docker has published a container's server.
 func address(ctx context.Context, client *docker.Client, id, password string) (*url.URL, error) {
 	container, err := client.InspectContainerWithContext(id, ctx)
 	if err != nil {
 		return nil, err
 	}
 	host := (&dockertest.Resource{Container: container}).GetHostPort("5432/tcp")
-	if host == "" { // pgx would take another server
+	if host == "" { // pgx would connect to a default host
 		return nil, errors.New("port 5432 is not published")
 	}
 	return &url.URL{

@@ -12,12 +12,13 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// Elapse makes a session as much older as if d had passed: a test of what expires
-// needs no waiting. A negative d makes it younger. Session is its id or its handle,
-// database where it is stored. The test fails if there is no such session.
+// Elapse makes a session older by d, so that a test of its expiry need not wait. A
+// negative d makes it younger. session is the session's id or handle, and database is
+// where it is stored. The test fails if there is no such session.
 func Elapse(tb testing.TB, database sessioncache.DB, session fmt.Stringer, d time.Duration) {
 	tb.Helper()
-	// Through UTC: a distributed table refuses to add to a timestamptz column.
+	// Through UTC, because a distributed table allows no addition to a timestamptz
+	// column.
 	const statement = `
 		UPDATE session_cache
 		SET session_startutc = (session_startutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC',
@@ -27,13 +28,13 @@ func Elapse(tb testing.TB, database sessioncache.DB, session fmt.Stringer, d tim
 		    authenticatedutc = (authenticatedutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC'
 		WHERE sessionid = $2::text::uuid`
 	tag, err := database.Exec(context.Background(), statement, d, session.String())
-	for range 9 { // at isolation level serializable others may be in the way
+	for range 9 { // at isolation level serializable, other transactions may conflict
 		if pgErr, ok := errors.AsType[*pgconn.PgError](err); !ok || pgErr.Code != "40001" {
 			break
 		}
 		tag, err = database.Exec(context.Background(), statement, d, session.String())
 	}
 	if err != nil || tag.RowsAffected() != 1 {
-		tb.Fatalf("sessiontest: Elapse: %d sessions, %v; want one", tag.RowsAffected(), err)
+		tb.Fatalf("sessiontest: Elapse: changed %d sessions, error %v; want one session", tag.RowsAffected(), err)
 	}
 }

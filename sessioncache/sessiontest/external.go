@@ -10,11 +10,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const sharesTable = `sessiontest: tests share the table of SESSIONCACHE_DATABASE_URL:
-its server does not pass search_path on`
+const sharesTable = `sessiontest: all tests share one table, because the server of
+SESSIONCACHE_DATABASE_URL does not pass search_path on`
 
-// startExternal uses a server that somebody else runs: a test gets a schema, or
-// a share of the one table.
+// startExternal uses the server in SESSIONCACHE_DATABASE_URL. Each test gets a schema, or
+// all tests share one table.
 func startExternal(ctx context.Context, connString string) (*Server, error) {
 	if err := execute(ctx, connString, "SELECT"); err != nil {
 		return nil, fmt.Errorf("SESSIONCACHE_DATABASE_URL: %w", err)
@@ -32,7 +32,7 @@ func startExternal(ctx context.Context, connString string) (*Server, error) {
 
 	fmt.Fprintln(os.Stderr, sharesTable)
 	migrateOnce := sync.OnceValue(func() error {
-		return migrateInTurn(context.Background(), connString)
+		return migrateLocked(context.Background(), connString)
 	})
 	server.newDatabase = func(context.Context) (*Database, error) {
 		return &Database{
@@ -44,7 +44,7 @@ func startExternal(ctx context.Context, connString string) (*Server, error) {
 	return server, nil
 }
 
-// newSchema makes a schema and migrates it.
+// newSchema creates a schema and migrates it.
 func newSchema(ctx context.Context, connString string) (*Database, error) {
 	name := uniqueName()
 	if err := execute(ctx, connString, "CREATE SCHEMA "+name); err != nil {
@@ -59,9 +59,9 @@ func newSchema(ctx context.Context, connString string) (*Database, error) {
 	return database, prepare(ctx, database.URL)
 }
 
-// passesSearchPath tells whether a connection may choose its schema. A pooler
-// that gives one server connection to many clients in turn does not let it:
-// PgBouncer refuses the parameter, or ignores it.
+// passesSearchPath reports whether a connection can choose its schema. With a pooler that
+// shares server connections between clients it cannot: PgBouncer refuses the parameter
+// search_path or ignores it.
 func passesSearchPath(ctx context.Context, connString string) bool {
 	const probe = "sessiontest_probe"
 	conn, err := pgx.Connect(ctx, withSearchPath(connString, probe))
@@ -74,8 +74,8 @@ func passesSearchPath(ctx context.Context, connString string) bool {
 	return err == nil && path == probe
 }
 
-// withSearchPath adds the parameter to a connection string, of either of the two
-// forms that there are.
+// withSearchPath adds the parameter search_path to a connection string, in either of its
+// two forms.
 func withSearchPath(connString, schema string) string {
 	u, err := url.Parse(connString)
 	if err != nil || u.Scheme == "" {
@@ -87,16 +87,15 @@ func withSearchPath(connString, schema string) string {
 	return u.String()
 }
 
-// migrateInTurn migrates a database that other processes may be migrating at the
-// same moment.
-func migrateInTurn(ctx context.Context, connString string) error {
+// migrateLocked migrates a database that other processes may migrate at the same time.
+func migrateLocked(ctx context.Context, connString string) error {
 	conn, err := pgx.Connect(ctx, connString)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	// The lock is a transaction's, not a connection's: a pooler may change the
-	// connection behind this one between two statements.
+	// The lock belongs to a transaction, not to a connection: a pooler may use another
+	// connection for the next statement.
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtext('sessiontest'))"); err != nil {
 			return err

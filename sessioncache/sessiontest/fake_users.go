@@ -8,13 +8,13 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// The kinds of fake users that [FakeUsers] knows.
+// The kinds of fake users for [FakeUsers].
 const (
 	Fixed    = "fixed"
 	Floating = "floating"
 )
 
-// The fake users of the original module.
+// The fake users of the Python module rhaptos2.
 var (
 	pbrian = fakeUser("Paul Brian", "https://pbrian.myopenid.com",
 		"cnxuser:75e06194-baee-4395-8e1a-566b656f6920")
@@ -24,7 +24,7 @@ var (
 		"cnxuser:75e06194-baee-4395-8e1a-566b656f6922")
 )
 
-// Users returns the fake users, to log in as.
+// Users returns the fake users.
 func Users() []sessioncache.User {
 	return []sessioncache.User{pbrian, rossreedstrm, edwoodward}
 }
@@ -41,11 +41,11 @@ func fakeUser(name, openID, userID string) sessioncache.User {
 	}
 }
 
-// FakeUsers stores fake users and returns the ids of their sessions.
+// FakeUsers stores sessions of fake users and returns their ids.
 //
-//   - [Fixed] deletes every session there is, then stores pbrian, rossreedstrm and
-//     edwoodward under 00000000-0000-0000-0000-000000000000, …1 and …2. Anybody can
-//     guess these ids: never do it where real users log in.
+//   - [Fixed] deletes every session in the cache's audience. It then stores pbrian,
+//     rossreedstrm and edwoodward under 00000000-0000-0000-0000-000000000000, …1 and
+//     …2. Anybody can guess these ids: never use it where real users log in.
 //   - [Floating] stores edwoodward under a random id.
 //
 // Any other kind is an error.

@@ -4,8 +4,8 @@ package sessiontest
 
 import "context"
 
-// startLocal is for Unix: elsewhere there are no private sockets to run on, and
-// Docker has the server.
+// startLocal is only for Unix, because the server runs on a private Unix socket. Other
+// systems use Docker.
 func startLocal(ctx context.Context, _ string, settings []string) (*Server, error) {
 	return startDocker(ctx, settings)
 }

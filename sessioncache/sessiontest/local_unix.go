@@ -20,18 +20,18 @@ import (
 	"github.com/rhaptos/sessiondb/internal/pgserver"
 )
 
-// cluster is the script that makes a cluster, runs it for as long as its
-// standard input stays open, and removes it.
+// cluster is a script that creates a cluster, runs it until its standard input ends, and
+// removes it.
 //
 //go:embed cluster.sh
 var cluster string
 
-// startLocal runs a cluster of its own from binaries on this machine. The
-// cluster outlives this process by a moment, however the process ends: the end
-// of the script's standard input is what stops it.
+// startLocal runs a new cluster with the binaries on this machine. When this process
+// ends, however it ends, the script's standard input ends. That stops the cluster a
+// moment later.
 func startLocal(ctx context.Context, bin string, settings []string) (*Server, error) {
-	// It names the private socket, too, and counts only if the settings have the
-	// server listen.
+	// The port is also part of the socket's name. The server listens on the port only if
+	// the settings say so.
 	port, err := pgserver.FreePort()
 	if err != nil {
 		return nil, err
@@ -43,8 +43,8 @@ func startLocal(ctx context.Context, bin string, settings []string) (*Server, er
 	script := exec.Command("/bin/sh", "-c", cluster, "sessiontest", bin, folder, port, strings.Join(settings, "\n"))
 	script.Dir = folder
 	script.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	// A group of its own: Ctrl-C is for us, and reaches the script as the end of
-	// its input.
+	// In a process group of its own, so that Ctrl-C does not reach the script. It ends
+	// when its standard input ends.
 	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := pgserver.DropPrivileges(script.SysProcAttr, folder); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
@@ -67,10 +67,10 @@ func startLocal(ctx context.Context, bin string, settings []string) (*Server, er
 		return script.Wait()
 	})
 
-	giveUp := context.AfterFunc(ctx, func() { _ = stop() })
-	defer giveUp()
+	stopOnCancel := context.AfterFunc(ctx, func() { _ = stop() })
+	defer stopOnCancel()
 	version, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil { // it ended before the server was up
+	if err != nil { // the script ended before the server had started
 		err = stop()
 		return nil, fmt.Errorf("PostgreSQL from %s did not start: %w\n%s", bin, cmp.Or(ctx.Err(), err), &log)
 	}
@@ -80,5 +80,5 @@ func startLocal(ctx context.Context, bin string, settings []string) (*Server, er
 		Path:     "/",
 		RawQuery: url.Values{"host": {folder}, "port": {port}}.Encode(),
 	}
-	return own(server, version[:len(version)-1], stop), nil
+	return dedicated(server, version[:len(version)-1], stop), nil
 }

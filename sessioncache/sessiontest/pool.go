@@ -8,22 +8,22 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// shared starts the server of [Shared].
+// shared starts the server that [Shared] returns.
 var shared = sync.OnceValues(func() (*Server, error) {
 	return Start(context.Background())
 })
 
-// Shared returns the server that all tests of a process share, which the first
-// call starts. Nobody closes it: it ends with the process.
+// Shared returns the server that all tests of a process share. The first call starts it.
+// It ends with the process; do not close it.
 func Shared() (*Server, error) {
 	return shared()
 }
 
-// NewPool returns a pool on a database that [Server.NewDatabase] makes for this
-// test; both are gone when the test is over. The pool is as pgxpool makes it by
-// default, but for what the configure functions change.
+// NewPool returns a pool on a new database ([Server.NewDatabase]). Both are removed when
+// the test ends. The pool has pgxpool's default settings, unless the configure functions
+// change them.
 //
-// Without a server the test fails and says what to install.
+// If there is no server, the test fails and says what to install.
 func NewPool(tb testing.TB, configure ...func(*pgxpool.Config)) *pgxpool.Pool {
 	tb.Helper()
 	config, err := pgxpool.ParseConfig(NewDatabase(tb).URL)
@@ -41,8 +41,8 @@ func NewPool(tb testing.TB, configure ...func(*pgxpool.Config)) *pgxpool.Pool {
 	return pool
 }
 
-// NewDatabase returns a database that is dropped when the test is over, for a
-// test that wants to connect in its own way.
+// NewDatabase returns a new database, for a test that makes its own connections. It is
+// removed when the test ends.
 func NewDatabase(tb testing.TB) *Database {
 	tb.Helper()
 	server, err := Shared()

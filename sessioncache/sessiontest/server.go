@@ -13,11 +13,11 @@ import (
 	"github.com/rhaptos/sessiondb/schema"
 )
 
-// ErrNoServer is returned by [Start] on a machine that has no PostgreSQL to
-// offer. The error that wraps it says what to install.
-var ErrNoServer = errors.New("no PostgreSQL to test against")
+// ErrNoServer is returned by [Start] if there is no PostgreSQL to use. The error that
+// wraps it says what to install.
+var ErrNoServer = errors.New("no PostgreSQL server found")
 
-// noServer says what to do on this machine, where Docker does not answer either.
+// noServer says what to do on this machine. Docker does not answer either.
 func noServer(docker error) error {
 	return fmt.Errorf(`%w; do one of these:
 	%s
@@ -26,34 +26,33 @@ func noServer(docker error) error {
 (Docker: %w)`, ErrNoServer, pgserver.InstallAdvice(), docker)
 }
 
-// Server is a PostgreSQL server to test against. Its methods may be called from
-// several goroutines at once.
+// Server is a PostgreSQL server for tests. Its methods are safe for concurrent use.
 type Server struct {
 	origin      string
 	newDatabase func(context.Context) (*Database, error)
 	stop        func() error
 }
 
-// Database is a place with a migrated session_cache table: a database of its
-// own, or a schema on a server that is not ours.
+// Database is a place with a migrated session_cache table: a database, or a schema on the
+// server of SESSIONCACHE_DATABASE_URL.
 type Database struct {
 	// URL is the connection string.
 	URL string
 
-	// Shared says that others use the table too, because the server gives no
-	// other way: keep to random ids, and leave other rows alone.
+	// Shared is true if other tests use the table, too, because the server offers no way
+	// to separate them. Then use random ids only, and do not touch other rows.
 	Shared bool
 
 	drop func(context.Context) error
 }
 
-// Start finds a server, or starts one, in the order that the package
-// documentation gives. Close it when done.
+// Start finds or starts a server, in the order of the package documentation. Close it
+// when done.
 //
-// A server that it starts has the settings added to its configuration, each a
-// line as in postgresql.conf: "fsync = on". One that somebody else runs has its
-// own. With "listen_addresses = '127.0.0.1'" it listens on the TCP port that a
-// [Database]'s URL names.
+// The settings are added to the configuration of a server that it starts. Each is a line
+// as in postgresql.conf, for example "fsync = on". With "listen_addresses = '127.0.0.1'"
+// the server listens on the TCP port that a [Database]'s URL names. The server of
+// SESSIONCACHE_DATABASE_URL keeps its own settings.
 func Start(ctx context.Context, settings ...string) (*Server, error) {
 	var server *Server
 	var err error
@@ -70,8 +69,7 @@ func Start(ctx context.Context, settings ...string) (*Server, error) {
 	return server, nil
 }
 
-// Use starts a server, has do work on a database of its own, and throws both away:
-// what a program with a throwaway database does.
+// Use starts a server, calls do with a new database on it, and removes both.
 func Use(ctx context.Context, do func(server *Server, database *Database) error) (err error) {
 	server, err := Start(ctx)
 	if err != nil {
@@ -86,13 +84,13 @@ func Use(ctx context.Context, do func(server *Server, database *Database) error)
 	return do(server, database)
 }
 
-// String tells which server it is.
+// String describes the server.
 func (s *Server) String() string {
 	return s.origin
 }
 
-// NewDatabase returns a database whose session_cache table is migrated and
-// empty, and nobody else's unless it says that it is [Database.Shared].
+// NewDatabase returns a database with a migrated, empty session_cache table. No other
+// test uses it, unless [Database] says that it is Shared.
 func (s *Server) NewDatabase(ctx context.Context) (*Database, error) {
 	database, err := s.newDatabase(ctx)
 	if err != nil {
@@ -101,23 +99,23 @@ func (s *Server) NewDatabase(ctx context.Context) (*Database, error) {
 	return database, nil
 }
 
-// Close stops the server if Start started it, and throws its databases away.
+// Close stops the server if Start has started it. Its databases are then gone, too.
 func (s *Server) Close() error {
 	return s.stop()
 }
 
-// Drop throws the database away, with whoever is still connected to it.
+// Drop removes the database, and closes connections to it.
 func (d *Database) Drop(ctx context.Context) error {
 	return d.drop(ctx)
 }
 
-// Migrate brings the database at url up to the newest schema, as "goose up" does.
+// Migrate migrates the database at url to the newest version, as "goose up" does.
 func Migrate(ctx context.Context, url string) error {
 	_, err := migrate(ctx, url)
 	return err
 }
 
-// migrate tells whether there was anything to do.
+// migrate reports whether there was anything to do.
 func migrate(ctx context.Context, url string) (did bool, err error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -133,8 +131,8 @@ func migrate(ctx context.Context, url string) (did bool, err error) {
 	return len(results) > 0, err
 }
 
-// prepare migrates a database for tests, and does to it what whoever runs them
-// wants done: distribute the table, for one.
+// prepare migrates a database for tests. It then executes the statement in
+// SESSIONCACHE_TEST_AFTER_MIGRATE, for example to distribute the table.
 func prepare(ctx context.Context, url string) error {
 	did, err := migrate(ctx, url)
 	if statement := os.Getenv("SESSIONCACHE_TEST_AFTER_MIGRATE"); err == nil && did && statement != "" {
@@ -143,7 +141,7 @@ func prepare(ctx context.Context, url string) error {
 	return err
 }
 
-// execute runs one statement on a connection of its own.
+// execute executes one statement on a new connection.
 func execute(ctx context.Context, url, statement string) error {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {

@@ -4,15 +4,14 @@ import (
 	"github.com/google/uuid"
 )
 
-// Handle names a session with a token, for the session's whole life. It opens
-// nothing: it may be shown on a page, logged, and sent back to say which session
-// is meant.
+// Handle names a session with a token, from login to purge. It opens nothing, so it may
+// be shown on a page or logged, and a form may send it back to name the session.
 //
-// The zero Handle is no session's.
+// The zero Handle names no session.
 type Handle [16]byte
 
-// ParseHandle reads a handle from what [Handle.String] returns, in either case. Any
-// other input is [ErrMalformed].
+// ParseHandle reads a handle from the text of [Handle.String], in upper or lower case.
+// For every other text the error is [ErrMalformed].
 func ParseHandle(s string) (Handle, error) {
 	id, err := Parse(s)
 	return Handle(id), err
@@ -23,13 +22,12 @@ func (h Handle) String() string {
 	return uuid.UUID(h).String()
 }
 
-// MarshalText implements [encoding.TextMarshaler] with what String returns.
+// MarshalText implements [encoding.TextMarshaler] with [Handle.String].
 func (h Handle) MarshalText() ([]byte, error) {
 	return uuid.UUID(h).MarshalText()
 }
 
-// UnmarshalText implements [encoding.TextUnmarshaler]; it takes what
-// [ParseHandle] takes.
+// UnmarshalText implements [encoding.TextUnmarshaler] with [ParseHandle].
 func (h *Handle) UnmarshalText(text []byte) error {
 	parsed, err := ParseHandle(string(text))
 	if err != nil {

@@ -7,10 +7,9 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// pgx sends an argument in binary when it knows the parameter's type, and as
-// text when it does not (QueryExecModeExec, QueryExecModeSimpleProtocol). Both
-// types below say both forms themselves, so neither needs registering on a
-// connection, and neither falls back to reflection.
+// pgx sends an argument in binary if it knows the parameter's type, and otherwise as text
+// (QueryExecModeExec, QueryExecModeSimpleProtocol). Both types below implement both
+// forms. So neither has to be registered on a connection, and pgx uses no reflection.
 var (
 	_ pgtype.UUIDValuer  = ID{}
 	_ pgtype.UUIDScanner = (*ID)(nil)
@@ -25,8 +24,7 @@ func (id ID) UUIDValue() (pgtype.UUID, error) {
 	return pgtype.UUID{Bytes: id, Valid: true}, nil
 }
 
-// ScanUUID implements [pgtype.UUIDScanner]. A NULL is an error: no session is
-// without its id.
+// ScanUUID implements [pgtype.UUIDScanner]. NULL is an error: every session has an id.
 func (id *ID) ScanUUID(v pgtype.UUID) error {
 	if !v.Valid {
 		return errors.New("cannot scan NULL into sid.ID")
@@ -40,8 +38,8 @@ func (id ID) TextValue() (pgtype.Text, error) {
 	return pgtype.Text{String: id.String(), Valid: true}, nil
 }
 
-// IDs is a list of ids as a PostgreSQL array. A nil IDs is an empty array, never
-// NULL: a comparison with ALL (NULL) would quietly match nothing.
+// IDs is a list of ids, sent as a PostgreSQL array. A nil IDs is sent as an empty array,
+// not as NULL, because a comparison with ALL (NULL) matches nothing.
 type IDs []ID
 
 // Dimensions implements [pgtype.ArrayGetter].
@@ -49,8 +47,8 @@ func (ids IDs) Dimensions() []pgtype.ArrayDimension {
 	return []pgtype.ArrayDimension{{Length: int32(len(ids)), LowerBound: 1}}
 }
 
-// Index implements [pgtype.ArrayGetter]. It returns a pointer, which fits an
-// interface without a copy on the heap.
+// Index implements [pgtype.ArrayGetter]. It returns a pointer, which is stored in an
+// interface without an allocation.
 func (ids IDs) Index(i int) any {
 	return &ids[i]
 }
@@ -65,8 +63,8 @@ func (ids IDs) TextValue() (pgtype.Text, error) {
 	return pgtype.Text{String: ids.literal(), Valid: true}, nil
 }
 
-// Value implements [driver.Valuer] with the array's literal. pgx asks it for a
-// nil IDs only, which it would send as NULL otherwise.
+// Value implements [driver.Valuer] with the array's literal. pgx calls it only for a nil
+// IDs, which it would otherwise send as NULL.
 func (ids IDs) Value() (driver.Value, error) {
 	return ids.literal(), nil
 }

@@ -13,31 +13,30 @@ import (
 const (
 	secretLength = 32 // bytes: 256 random bits, twice what ASVS 7.2.3 asks for
 
-	// tokenLength is the number of characters of a token: 16 bytes of handle and 32
-	// of secret in base64url, which leaves no bits over. So each token has exactly
-	// one spelling.
+	// tokenLength is the number of characters of a token: 16 bytes of handle and 32 bytes
+	// of secret in base64url. 48 bytes fill 64 characters exactly, so each token has only
+	// one text.
 	tokenLength = 64
 )
 
-// redacted is what a token prints as.
+// redacted is the text that stands for a token in output.
 const redacted = "[redacted token]"
 
-// Token opens a session: whoever has it has the session. It is a selector and a
-// verifier: the [Handle], which says which session, and a secret, which says that
-// one may.
+// Token opens a session. It has two parts: the [Handle] names the session (the selector
+// of a split token), and the secret opens it (the verifier).
 //
-// A Token prints as redacted in every verb of package fmt, in package log/slog and
-// in JSON. As an unexported field of another struct it prints its handle and an address,
-// and never its secret. [Token.Reveal] is the only
-// way to its text. Tokens cannot be compared.
+// A Token prints as redacted in every verb of package fmt, in package log/slog and in
+// JSON. Only in an unexported field of another struct does package fmt print its parts:
+// the handle and an address, never the secret. [Token.Reveal] is the only way to its
+// text. Tokens cannot be compared.
 //
 // The zero Token opens nothing.
 type Token struct {
 	handle Handle
 
-	// Behind a function, because fmt reads the unexported fields of a struct that holds
-	// a Token without asking Format, and follows a pointer there if the verb does not
-	// fit (%s). Of a function it prints the address.
+	// A function, because package fmt ignores Format for a Token in an unexported field.
+	// It would print a field that holds the secret, and for some verbs (%s) even follow a
+	// pointer to it. For a function it prints the address.
 	secret func() [secretLength]byte
 }
 
@@ -45,7 +44,7 @@ type Token struct {
 // crypto/rand.
 func NewToken() Token {
 	var handle Handle
-	rand.Read(handle[:]) // never fails: it would end the program
+	rand.Read(handle[:]) // never returns an error: if it fails, it ends the program
 	return Token{handle: handle}.Renewed()
 }
 
@@ -56,35 +55,34 @@ func (t Token) Renewed() Token {
 	return Token{t.handle, func() [secretLength]byte { return secret }}
 }
 
-// ParseToken reads a token as it arrived in a request: exactly 64 characters of
-// base64url (RFC 4648 section 5), with no padding. Any other input is
-// [ErrMalformed].
+// ParseToken reads a token from a request: exactly 64 characters of base64url (RFC 4648
+// section 5), without padding. For every other text the error is [ErrMalformed].
 func ParseToken(s string) (Token, error) {
 	var data [len(Handle{}) + secretLength]byte
 	if len(s) != tokenLength {
 		return Token{}, errNoToken
 	}
-	// The decoder passes over line breaks: then it finds less.
+	// The decoder skips line breaks, and then returns fewer bytes.
 	if n, err := base64.RawURLEncoding.Decode(data[:], []byte(s)); err != nil || n != len(data) {
-		return Token{}, errNoToken // not err: it may repeat the input
+		return Token{}, errNoToken // err may show the input
 	}
 	secret := [secretLength]byte(data[len(Handle{}):])
 	return Token{Handle(data[:len(Handle{})]), func() [secretLength]byte { return secret }}, nil
 }
 
-// Handle returns which session the token is for.
+// Handle returns the handle of the token's session.
 func (t Token) Handle() Handle {
 	return t.handle
 }
 
-// IsZero tells whether t is the zero Token.
+// IsZero reports whether t is the zero Token.
 func (t Token) IsZero() bool {
 	return t.secret == nil
 }
 
-// Reveal returns the token's text, which [ParseToken] reads; empty for the zero
-// Token. It is for the one place where the token is handed to the user: a cookie,
-// or the answer to a program that has asked for it.
+// Reveal returns the token's text, which [ParseToken] reads. It is empty for the zero
+// Token. Use it only where the token is given to the user: in a cookie, or in the answer
+// to a program that asked for it.
 func (t Token) Reveal() string {
 	if t.secret == nil {
 		return ""
@@ -93,12 +91,12 @@ func (t Token) Reveal() string {
 	return base64.RawURLEncoding.EncodeToString(append(t.handle[:], secret[:]...))
 }
 
-// Digest returns what the table holds in place of the secret: the SHA-256 of a
-// label, the audience with its length, the handle and the secret. A token of one
-// audience so opens nothing in another, and a row's digest nothing in another row.
-// (A slow hash is for passwords: nobody guesses 256 bits.)
+// Digest returns what the table holds instead of the secret. It is the SHA-256 of a
+// label, the audience and its length, the handle and the secret. So a token of one
+// audience opens nothing in another, and a digest copied to another row opens nothing
+// there. (A slow hash is for passwords. 256 random bits cannot be guessed.)
 //
-// The digest of the zero Token is zero, which no other's is.
+// The digest of the zero Token is zero; no other digest is.
 func (t Token) Digest(audience string) (digest [sha256.Size]byte) {
 	if t.secret == nil {
 		return digest
@@ -119,7 +117,7 @@ func (t Token) String() string {
 	return redacted
 }
 
-// Format implements [fmt.Formatter] with a placeholder, whatever the verb.
+// Format implements [fmt.Formatter] with a placeholder, for every verb.
 func (t Token) Format(state fmt.State, _ rune) {
 	_, _ = io.WriteString(state, redacted)
 }

@@ -1,6 +1,6 @@
 "use strict";
 
-// The server holds this stream open for as long as the login lasts.
+// The server keeps this stream open until the session ends.
 const state = document.getElementById("live");
 
 const show = (name, text) => {
@@ -12,8 +12,8 @@ const listen = () => {
   const stream = new EventSource("/live");
   stream.onopen = () => show("connected", "Connected. A logout on another device shows here within seconds.");
   stream.onerror = () => {
-    show("lost", "The connection is lost. Trying again …");
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000); // it does not try again itself
+    show("lost", "The connection is lost. Connecting again …");
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000); // EventSource does not try again by itself
   };
   stream.addEventListener("logged-out", () => {
     stream.close();

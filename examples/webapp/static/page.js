@@ -1,7 +1,7 @@
 "use strict";
 
-// The profile cookie is for us to show, and for nothing else.
-const greeting = document.getElementById("profile"); // where somebody is logged in
+// The profile cookie is only for display.
+const greeting = document.getElementById("profile"); // only if a user has logged in
 const profile = document.cookie.split("; ").find((c) => /^(__Host-)?profile=/.test(c));
 if (greeting && profile) {
   const { name } = JSON.parse(decodeURIComponent(profile.slice(profile.indexOf("=") + 1)));

@@ -1,5 +1,5 @@
-// Package sessionhttptest gives a handler's unit test a logged-in request, without a
-// database and without logging in.
+// Package sessionhttptest gives the unit test of a handler a request of a user who is
+// logged in, without a database.
 package sessionhttptest
 
 import (
@@ -11,14 +11,14 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// As returns the request as it is for a user who has just logged in. The handler may
-// be called with it directly or through the Manager's middleware. It finds the user
-// with User, Visitor, MustUser, Current and Sessions, passes Require and RequireFresh,
-// and may call Update, Begin and Logout, which change this request only. Context ends
-// with the request. All other calls need a real session, and fail.
+// As returns a copy of the request in which the user has just logged in. Pass it to the
+// handler directly or through the Manager's middleware. User, Visitor, MustUser, Current
+// and Sessions return the user. Require and RequireFresh let the request pass. Update,
+// Begin and Logout change this request only. Context ends with the request. All other
+// calls need a real session and return an error.
 //
-// The Manager needs a cache, and the cache a pool, which connects to nothing before it
-// is used: pgxpool.New(ctx, "") will do.
+// The Manager needs a cache, and the cache needs a pool. pgxpool.New(ctx, "") is enough,
+// because a pool does not connect before it is used.
 func As[T any](manager *sessionhttp.Manager[T], r *http.Request, user T) *http.Request {
 	login := &fake.Login{Handle: sid.NewToken().Handle(), User: user}
 	return r.WithContext(context.WithValue(r.Context(), fake.Key{Manager: manager}, login))

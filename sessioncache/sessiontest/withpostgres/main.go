@@ -2,9 +2,9 @@
 //
 //	go run github.com/rhaptos/sessiondb/sessioncache/sessiontest/withpostgres COMMAND [ARGUMENT…]
 //
-// The command finds the connection string of a throwaway, migrated database in
-// the environment variable DATABASE_URL. Which server it is on, package
-// sessiontest tells. The exit code is the command's.
+// It creates a throwaway, migrated database, and sets the environment variable
+// DATABASE_URL to its connection string. Package sessiontest describes which server it
+// uses. The exit code is the command's.
 package main
 
 import (

@@ -1,5 +1,4 @@
-// Package fake lets package sessionhttptest give a request a login without a
-// database.
+// Package fake passes the logins of package sessionhttptest to package sessionhttp.
 package fake
 
 import (
@@ -10,15 +9,15 @@ import (
 
 // Key is the key of a [Login] in a request's context.
 type Key struct {
-	Manager any // the *sessionhttp.Manager that the login is for
+	Manager any // the *sessionhttp.Manager of the login
 }
 
-// Login is a login that is in no database.
+// Login is a login that is not in the database.
 type Login struct {
 	Handle sid.Handle
 	User   any // of the Manager's type
 
-	// What the handler has made of it, where it is called without the middleware.
+	// The request session, if the handler is called without the middleware.
 	Once    sync.Once
 	Session any
 }

@@ -9,17 +9,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// template is the migrated database that others are cloned from: cloning takes a
-// fraction of the time that migrating does.
+// template is the migrated database that others are cloned from. Cloning takes a fraction
+// of the time of migrating.
 const template = "sessiontest_template"
 
-// own is a server that is ours alone: a test gets a database.
-func own(server url.URL, origin string, stop func() error) *Server {
+// dedicated is a server for this process only: each test gets a database.
+func dedicated(server url.URL, origin string, stop func() error) *Server {
 	at := func(database string) string { return server.JoinPath(database).String() }
 	admin := at("postgres")
 
 	createTemplate := sync.OnceValue(func() error {
-		// Not the first caller's context: the template is everybody's.
+		// Not the first caller's context, because all callers use the template.
 		ctx := context.Background()
 		if err := execute(ctx, admin, "CREATE DATABASE "+template); err != nil {
 			return err
