@@ -179,7 +179,7 @@ test-citus: compiler ## run the tests on Citus (SESSIONCACHE_DATABASE_URL)
 
 .PHONY: test-mutations
 test-mutations: postgresql ## break the near cache in every way
-	cd systemtest && go test -count=1 -v -timeout 30m -run TestMutations ./... -args -mutations
+	cd systemtest && go test -count=1 -v -timeout 90m -run TestMutations ./... -args -mutations
 
 .PHONY: systemtest
 systemtest: test-pgbouncer test-browser ## check 240 histories, PgBouncer and browsers

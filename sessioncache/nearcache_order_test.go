@@ -3,6 +3,7 @@ package sessioncache_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -210,29 +211,70 @@ func TestTurnedOffAndOn(t *testing.T) {
 	}
 }
 
-// lookupGate is a tracer that holds back the answer of one lookup.
-type lookupGate struct {
+// answerGate is a tracer that holds back the answer of one statement, when armed.
+type answerGate struct {
+	query    string // the start of its name in queries/
 	armed    atomic.Bool
 	answered chan struct{}
 	open     chan struct{}
 }
 
-type lookupKey struct{}
-
-func (g *lookupGate) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	return context.WithValue(ctx, lookupKey{}, len(data.Args) > 0 && isLookup(data.SQL))
+func newAnswerGate(query string) *answerGate {
+	return &answerGate{query: query, answered: make(chan struct{}), open: make(chan struct{})}
 }
 
-func (g *lookupGate) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
-	if lookup, _ := ctx.Value(lookupKey{}).(bool); lookup && g.armed.CompareAndSwap(true, false) {
+type heldKey struct{}
+
+func (g *answerGate) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	return context.WithValue(ctx, heldKey{}, strings.HasPrefix(data.SQL, "-- name: "+g.query))
+}
+
+func (g *answerGate) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	if held, _ := ctx.Value(heldKey{}).(bool); held && g.armed.CompareAndSwap(true, false) {
 		close(g.answered)
 		<-g.open
 	}
 }
 
-func isLookup(sql string) bool {
-	const name = "-- name: GetSession"
-	return len(sql) > len(name) && sql[:len(name)] == name
+// TestFlagBeingRead: a server has asked whether near caches are in use, and is told that
+// none is, when one is by then. A change that is over later asks anew.
+func TestFlagBeingRead(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
+	t.Parallel()
+	for range orderAttempts {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			g := newAnswerGate("GetNearCacheUse")
+			pool := sessiontest.NewPool(t, func(config *pgxpool.Config) { config.ConnConfig.Tracer = g })
+			other := sessioncache.New[raw](pool)
+			id := set(t, other, raw(`{}`))
+			g.armed.Store(true)
+			first := make(chan error, 1)
+			go func() { first <- other.AwaitNearCaches(t.Context()) }()
+			<-g.answered
+			near := sessioncache.New[raw](pool, sessioncache.WithNearCache(10))
+			warm(t, near, id)
+			stop := keepWarm(t, near, id)
+			deleted := make(chan error, 1)
+			go func() { deleted <- other.Delete(t.Context(), id) }()
+			suite.Eventually(t, "the session is deleted", func() bool {
+				var left int
+				if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM session_cache WHERE sessionid = $1", id).Scan(&left); err != nil {
+					t.Fatal(err)
+				}
+				return left == 0
+			})
+			close(g.open)
+			if err := <-deleted; err != nil {
+				t.Fatal(err)
+			}
+			wantNone(t, near, id)
+			stop()
+			if err := <-first; err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }
 
 // TestLookupUnderWay: a session ends after a lookup has been answered and before the
@@ -240,7 +282,7 @@ func isLookup(sql string) bool {
 func TestLookupUnderWay(t *testing.T) {
 	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
-	g := &lookupGate{answered: make(chan struct{}), open: make(chan struct{})}
+	g := newAnswerGate("GetSession")
 	pool := sessiontest.NewPool(t, func(config *pgxpool.Config) { config.ConnConfig.Tracer = g })
 	other := sessioncache.New[raw](pool)
 	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(10))

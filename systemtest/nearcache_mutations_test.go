@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -42,7 +41,7 @@ var mutations = []mutation{
 		[]edit{{memory + "/keep.go", "!c.history.unchanged(t.poll, id)", "false"}},
 	},
 	{
-		"check and insertion not one step", false, memory, "TestRegister",
+		"check and insertion not one step", true, memory, "TestPollIsAppliedWhileKeeping",
 		[]edit{{
 			memory + "/keep.go", "	base.memory.Set(", `	c.mu.Unlock()
 	time.Sleep(20 * time.Millisecond)
@@ -74,7 +73,7 @@ var mutations = []mutation{
 		},
 	},
 	{
-		"freshness measured at the poll's end", false, memory, "TestRegister",
+		"freshness measured at the poll's end", false, memory, "TestClocks",
 		[]edit{{memory + "/apply.go", "start: start,", "start: c.now(),"}},
 	},
 	{
@@ -85,7 +84,7 @@ var mutations = []mutation{
 	`}},
 	},
 	{
-		"no margin for clock rates", false, memory, "TestRegister",
+		"no margin for clock rates", false, memory, "TestClocks",
 		[]edit{{memory + "/nearcache.go", "Fresh = 200 *", "Fresh = 250 *"}},
 	},
 	{
@@ -201,6 +200,30 @@ var mutations = []mutation{
 		},
 	},
 	{
+		"joins a reading of the flag already sent", false, facade, "TestFlagBeingRead",
+		[]edit{
+			{facade + "/propagate.go", "	used, err := u.ask.Do(ctx, struct{}{})\n	return used || err != nil\n", `	f := &asked{done: make(chan struct{})}
+	if sent, ok := asks.LoadOrStore(u, f); ok {
+		<-sent.(*asked).done
+		return sent.(*asked).used
+	}
+	used, err := u.ask.Do(ctx, struct{}{})
+	f.used = used || err != nil
+	asks.Delete(u)
+	close(f.done)
+	return f.used
+`},
+			{facade + "/propagate.go", "// shareUse sets up", `type asked struct {
+	done chan struct{}
+	used bool
+}
+
+var asks sync.Map
+
+// shareUse sets up`},
+		},
+	},
+	{
 		"joins a lookup already sent", false, facade, "TestLookupUnderWay",
 		[]edit{
 			{facade + "/lookup.go", "	if c.gets == nil {\n", `	f := &flight{done: make(chan struct{})}
@@ -281,7 +304,7 @@ func (c *Cache[T]) lookUpNow(ctx context.Context, id sid.ID) (*row, error) {
 		[]edit{{cursor + "/changefeed.go", "case row.InRecovery:", "case row.InRecovery && false:"}},
 	},
 	{
-		"only xmax bounds a poll", false, cursor, "TestRace",
+		"only xmax bounds a poll", false, cursor, "TestCommitsOutOfOrder",
 		[]edit{{cursor + "/changefeed.go", "Xmax: f.base.xmax, Xip: f.base.xip}", "Xmax: f.base.xmax}"}},
 	},
 }
@@ -294,7 +317,8 @@ func TestMutations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var one sync.Mutex // a test on a busy machine shows less
+	folder := t.TempDir()
+	unbroken := map[string]string{} // the programs of the packages as they are
 	passes := map[string]bool{}
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
@@ -302,15 +326,16 @@ func TestMutations(t *testing.T) {
 			if !m.quick && !*allMutations {
 				t.Skip("only with -mutations")
 			}
-			one.Lock()
-			defer one.Unlock()
 			if which := m.dir + " " + m.tests; !passes[which] {
-				if output, ok := m.test(t, root, ""); !ok || !bytes.Contains(output, []byte("--- PASS")) {
+				if unbroken[m.dir] == "" {
+					unbroken[m.dir] = m.compile(t, root, "", folder)
+				}
+				if output, ok := m.run(t, root, unbroken[m.dir]); !ok || !bytes.Contains(output, []byte("--- PASS")) {
 					t.Fatalf("%s fails, or there is none, although nothing is broken:\n%s", m.tests, output)
 				}
 				passes[which] = true
 			}
-			if output, ok := m.test(t, root, overlay); ok {
+			if output, ok := m.run(t, root, m.compile(t, root, overlay, t.TempDir())); ok {
 				t.Errorf("%s does not find it:\n%s", m.tests, output)
 			} else if !bytes.Contains(output, []byte("--- FAIL")) && !bytes.Contains(output, []byte("panic:")) {
 				t.Fatalf("%s", output)
@@ -319,15 +344,21 @@ func TestMutations(t *testing.T) {
 	}
 }
 
-// test compiles and runs the tests. ok tells whether they pass.
-func (m mutation) test(t *testing.T, root, overlay string) (output []byte, ok bool) {
+// compile compiles the tests to a program in a folder.
+func (m mutation) compile(t *testing.T, root, overlay, folder string) (binary string) {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "mutated.test")
+	binary = filepath.Join(folder, filepath.Base(m.dir)+".test")
 	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", overlay, "-o", binary, m.dir)
 	build.Dir = root
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
+	return binary
+}
+
+// run runs the tests. ok tells whether they pass.
+func (m mutation) run(t *testing.T, root, binary string) (output []byte, ok bool) {
+	t.Helper()
 	run := exec.CommandContext(t.Context(), binary, "-test.run", m.tests, "-test.v", "-test.failfast", "-test.timeout", "5m")
 	run.Dir = filepath.Join(root, m.dir)
 	output, err := run.CombinedOutput()

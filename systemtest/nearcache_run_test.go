@@ -403,23 +403,30 @@ func (r *nearRun) createHot(n int) (sessions []*hotSession) {
 	return sessions
 }
 
-// endBy ends sessions by something else than a call.
+// endBy ends sessions by something else than a call. It notes that they may end before it
+// does so: others end some of them, too, and have them checked meanwhile.
 func (r *nearRun) endBy(what string, sessions []*hotSession, end func() error) error {
 	began := now()
+	noted := make([]struct{ value, secret int }, len(sessions)) // where
+	for i, s := range sessions {
+		s.mu.Lock()
+		noted[i].value, noted[i].secret = len(s.values), len(s.secrets)
+		s.values = append(s.values, written{gone, began, notOver, what})
+		s.secrets = append(s.secrets, written{gone, began, notOver, what})
+		s.mu.Unlock()
+	}
 	err := end()
 	ended := now()
 	r.changed.Add(int64(len(sessions)))
 	if err != nil {
-		ended = notOver
-		err = fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	for _, s := range sessions {
+	for i, s := range sessions {
 		s.mu.Lock()
-		s.values = append(s.values, written{gone, began, ended, what})
-		s.secrets = append(s.secrets, written{gone, began, ended, what})
+		s.values[noted[i].value].end, s.secrets[noted[i].secret].end = ended, ended
 		s.mu.Unlock()
 	}
-	return err
+	return nil
 }
 
 // endAll ends all sessions there are.

@@ -70,7 +70,9 @@ func pgBouncerPath() string {
 	return "/usr/sbin/pgbouncer" // where Debian has it, and PATH may not
 }
 
-// startPgBouncerOn runs PgBouncer before a database of the server on a port.
+// startPgBouncerOn runs PgBouncer before a database of the server on a port. It is started
+// again when it ends, as systemd would: 1.18 dies of requests to cancel a statement that meet a
+// connection's end (https://github.com/pgbouncer/pgbouncer/issues/822).
 func startPgBouncerOn(t *testing.T, upstream uint16, database string) string {
 	t.Helper()
 	port := freePort(t)
@@ -104,14 +106,42 @@ log_disconnections = 0
 		}
 		arguments = []string{"-q", "-u", "postgres", settings}
 	}
-	pgbouncer := exec.Command(pgBouncerPath(), arguments...)
-	pgbouncer.Stderr = os.Stderr
-	if err := pgbouncer.Start(); err != nil {
+	start := func() (*exec.Cmd, error) {
+		pgbouncer := exec.Command(pgBouncerPath(), arguments...)
+		pgbouncer.Stderr = os.Stderr
+		return pgbouncer, pgbouncer.Start()
+	}
+	pgbouncer, err := start()
+	if err != nil {
 		t.Fatalf("%v: install it (apt-get install pgbouncer)", err)
 	}
+	over, stopped := make(chan struct{}), make(chan struct{})
+	var ended []error
+	go func() {
+		defer close(stopped)
+		for {
+			exit := make(chan error, 1)
+			go func() { exit <- pgbouncer.Wait() }()
+			select {
+			case err := <-exit:
+				ended = append(ended, err)
+			case <-over:
+				_ = pgbouncer.Process.Kill()
+				<-exit
+				return
+			}
+			time.Sleep(100 * time.Millisecond) // not to try again and again
+			if pgbouncer, err = start(); err != nil {
+				ended = append(ended, err)
+				return
+			}
+		}
+	}()
 	t.Cleanup(func() {
-		_ = pgbouncer.Process.Kill()
-		_ = pgbouncer.Wait()
+		close(over)
+		if <-stopped; len(ended) > 0 {
+			t.Logf("PgBouncer has ended %d times: %v", len(ended), ended)
+		}
 	})
 
 	url := fmt.Sprintf("postgres://postgres@127.0.0.1:%d/sessions?sslmode=disable", port)

@@ -326,6 +326,30 @@ func TestFeedsAtOnce(t *testing.T) {
 	}
 }
 
+// TestCommitsOutOfOrder has a transaction commit after one that began
+// later. A poll in between shows the one, and the next poll the other: its id is less
+// than that of a change which has been shown.
+func TestCommitsOutOfOrder(t *testing.T) {
+	b := setup(t)
+	ids := b.insert(t, 4)
+	b.wantChanged(t)
+	tx, err := b.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // does nothing after Commit
+	execute(t, tx, ids, "DELETE FROM session_cache WHERE sessionid = {0}", "SAVEPOINT a", "DELETE FROM session_cache WHERE sessionid = {1}")
+	execute(t, b.pool, ids, "DELETE FROM session_cache WHERE sessionid = {2}")
+	b.wantChanged(t, ids[2])
+	execute(t, b.pool, ids, "DELETE FROM session_cache WHERE sessionid = {3}")
+	b.wantChanged(t, ids[3])
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantChanged(t, ids[0], ids[1])
+	b.wantChanged(t)
+}
+
 // TestRace has 16 writers end sessions in transactions and savepoints, which commit
 // in any order, or roll back. A poll that begins after a commit has returned shows what
 // it ended, once; none shows what was rolled back.

@@ -78,6 +78,24 @@ func TestPollWhileLookupIsUnderWay(t *testing.T) {
 	}
 }
 
+// A poll is under way while a lookup is kept, and tells of its id: either order is right, but
+// nothing comes between Keep's look at the polls and its insertion.
+func TestPollIsAppliedWhileKeeping(t *testing.T) {
+	run(t, func(b *bundle) {
+		b.keep()
+		time.Sleep(time.Second)
+		b.changes(b.id)
+		b.feed.takes(10 * ms)
+		go b.get(false) // it waits for the poll
+		synctest.Wait()
+		b.tryKeep()
+		time.Sleep(10 * ms)
+		synctest.Wait() // the poll has been applied
+		b.get(false)
+		b.polls(0, time.Second)
+	})
+}
+
 // A poll that fails between ticket and answer tells of nothing; the next one does.
 func TestFailureWhileLookupIsUnderWay(t *testing.T) {
 	run(t, func(b *bundle) {
