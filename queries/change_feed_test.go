@@ -184,7 +184,9 @@ func TestPurgeChanges(t *testing.T) {
 		wantRows(t, "AdvanceChangeHorizon of a new feed", 0)(q.AdvanceChangeHorizon(ctx))
 		elapseHorizon(t, pool)
 		stats, err := q.GetChangeFeedStats(ctx)
-		if err != nil || stats.Changes != 5 || stats.Bytes == 0 || stats.CandidateAge/minute < 11 || stats.NearCaches != "unused" {
+		// The database is a copy of one that was migrated some time ago.
+		age := stats.CandidateAge / minute
+		if err != nil || stats.Changes != 5 || stats.Bytes == 0 || age < 11 || age > 20 || stats.NearCaches != "unused" {
 			t.Errorf("GetChangeFeedStats = %+v, %v", stats, err)
 		}
 		wantRows(t, "AdvanceChangeHorizon", 1)(q.AdvanceChangeHorizon(ctx))

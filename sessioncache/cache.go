@@ -36,8 +36,8 @@ var (
 // returned byte for byte.
 //
 // Any number of goroutines may use a Cache on a pool at once. A Cache on a connection or
-// a transaction is for one goroutine at a time, like the connection. A Cache starts
-// nothing and needs no closing.
+// a transaction is for one goroutine at a time, like the connection. A Cache needs no
+// closing: it has goroutines only while calls are under way or its near cache is used.
 type Cache[T any] struct {
 	db      DB
 	queries *db.Queries
@@ -104,10 +104,10 @@ func (c *Cache[T]) Lifetime() time.Duration {
 	return c.config.timeouts.lifetime
 }
 
-// WithTokenScope returns a Cache on the same sessions whose tokens work only with Caches
-// of the same scope. Two programs can so share an audience, and list and end each
-// other's sessions, without accepting each other's tokens. The returned Cache shares
-// batches and metrics with c.
+// WithTokenScope returns a Cache on the same sessions whose tokens are valid only for
+// Caches of the same scope. So two programs can share an audience, and list and end
+// each other's sessions, without accepting each other's tokens. The returned Cache
+// shares batches and metrics with c.
 //
 // Default: the scope is the audience.
 func (c *Cache[T]) WithTokenScope(scope string) *Cache[T] {

@@ -35,20 +35,21 @@
 // free, one statement answers all of them. There is nothing to start, to tune or to
 // close.
 //
-// The number of slots does not depend on the size of the pool. Near the server there is
-// one more than there are CPUs for each of the two kinds of calls, and at most four. Far
-// from the server, or while statements wait for locks, both kinds together have
-// MaxConns-1.
+// A slot is a statement under way. Lookups and Sets together have MaxConns-1 slots. Near
+// the server, where a small statement takes less than half a millisecond, each of the
+// two kinds uses at most four of them, and at most one more than this process has CPUs.
+// Statements that wait for a lock do not count. So the size of the pool does not matter
+// near the server.
 //
-// Each call has its own result: the end of one caller's context, or a user that
+// Each call has its own result: the end of one caller's context, or a user dict that
 // PostgreSQL rejects, affects only that caller. A shared statement runs under the
 // context values of its first caller. If a hook of the pool reads a tenant from the
 // context, use [WithoutBatching].
 //
 // # Near cache
 //
-// [WithNearCache] answers lookups from memory. A change of a session returns when no
-// server can show what was before it.
+// With [WithNearCache] lookups are answered from memory. A call that changes a session
+// returns when no near cache on any server can show the old state any more.
 //
 // # Errors
 //

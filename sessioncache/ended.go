@@ -14,11 +14,12 @@ const (
 	endedExpiryResolution = 10 * time.Millisecond
 )
 
-// Ended returns nil when the session that a handle names has ended, by a logout or a
-// timeout, or is absent. With a near cache ([WithNearCache]) it returns within
-// [NearCacheStaleness] of a logout, without one within two seconds. While the database
-// does not answer it waits. It returns an error only when ctx ends: [ErrUnavailable].
-// Waiting does not count as use.
+// Ended blocks until the session that a handle names has ended, by a logout or a
+// timeout, and then returns nil. For an absent session it returns nil at once. With a
+// near cache ([WithNearCache]) it returns within [NearCacheStaleness] of a logout,
+// without one within two seconds. While the database does not answer it goes on
+// waiting. It returns an error only when ctx ends: [ErrUnavailable], which wraps ctx's
+// error. Waiting does not count as use.
 func (c *Cache[T]) Ended(ctx context.Context, handle sid.Handle) error {
 	for {
 		changed, stop, fed := c.Changed(handle) // before the lookup, or a change in between would go unnoticed

@@ -57,10 +57,10 @@ var ErrUserChanged = errors.New("a session cannot change its user")
 // not see what others have committed since it began. Nothing has changed.
 var ErrIsolation = errors.New("the transaction's isolation level is not read committed")
 
-// ErrUnavailable is returned by every call that the database did not answer: it could
-// not be reached, was too slow for the context, refused the statement, or lacks the
-// table. Nothing is known about the session: never treat it as "logged out". A change
-// that ended with it may have happened or not.
+// ErrUnavailable is returned by every call that got no usable answer from the database:
+// it could not be reached, was too slow for the context, refused the statement, or
+// lacks the table. Nothing is known about the session: never treat it as "logged out".
+// A change that ended with it may have happened or not.
 var ErrUnavailable = errors.New("session database unavailable")
 
 // ErrNotAwaited is returned by every call that changes sessions, and by

@@ -17,10 +17,10 @@ const firstRetry = time.Second
 //	go cache.RunJanitor(ctx, 5*time.Minute)
 //
 // The first purge comes after a random delay below every, each later one after 0.9 to
-// 1.1 times every. So instances that start together do not purge together, although
-// they may. A purge takes at most half of every. A failed purge is logged at level Warn
-// and repeated after one second, then two, then four, up to every. Several janitors of
-// one Cache purge one at a time.
+// 1.1 times every. This spreads the purges of instances that start together. (Purges at
+// the same time do no harm.) A purge takes at most half of every. A failed purge is
+// logged at level Warn and repeated after one second, then two, then four, up to every.
+// Several janitors of one Cache purge one at a time.
 //
 // RunJanitor panics if every is not positive.
 func (c *Cache[T]) RunJanitor(ctx context.Context, every time.Duration) {

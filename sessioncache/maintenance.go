@@ -41,13 +41,13 @@ type FeedStats struct {
 	Changes int64 // changes that Purge has not removed yet
 	Bytes   int64 // size of the changes with their index
 
-	// Age is the time since Purge last chose which changes may be removed. It does so every
-	// ten minutes at most. An Age above half an hour means that nothing purges.
+	// Age is the time since Purge last chose which changes may be removed. It does so at
+	// most once in ten minutes. An Age above half an hour means that nothing purges.
 	Age time.Duration
 
-	// NearCaches is "unused" until the first near cache polls, "used" while changes wait
-	// for near caches, "draining" while near caches are being turned off, and "off" after
-	// that.
+	// NearCaches is "unused" until a near cache polls for the first time, and "used" from
+	// then on: changes wait. It is "draining" while sessionctl near-cache off runs, and "off"
+	// after it.
 	NearCaches string
 }
 

@@ -42,8 +42,8 @@ type NearCacheMetrics struct {
 
 	Polls, FailedPolls uint64 // of the change feed
 
-	// Polls that emptied memory. After a reset any session may have changed. After a
-	// restart the server, its tables or the registration of near caches are new.
+	// Polls that emptied memory: because any session may have changed (Resets), and because
+	// the server, its tables or the registration of near caches were replaced (Restarts).
 	Resets, Restarts uint64
 }
 

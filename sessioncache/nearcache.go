@@ -14,18 +14,19 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// WithNearCache has Get and Authenticate answer from memory, which keeps up to entries
-// sessions. A lookup that begins after a Delete, DeleteUserSessions, Update, Renew or
-// any other change has returned, on any server, never shows what was before the change.
-// For this, changes take [NearCacheStaleness] longer while a near cache is in use on
-// any server. A change by raw SQL is seen within that time. After a caller's own
-// transaction, call [Cache.AwaitNearCaches].
+// WithNearCache has Get and Authenticate answer from memory, which holds up to entries
+// sessions. A lookup that begins after a change of the session has returned, on any
+// server, never shows what was before the change. For this, changes take
+// [NearCacheStaleness] longer while a near cache is in use on any server. A change by
+// raw SQL is seen within that time. After a caller's own transaction, call
+// [Cache.AwaitNearCaches].
 //
-// Callers share users: do not change what a user points to, or set [WithClone]. While
-// the near cache is used, it polls the change feed (migration 3) ten times a second.
-// Without a feed (on Citus, on a replica, before the migration), or while the database
-// does not answer, every lookup asks the database; the log says so once. Only a Cache
-// on a pool has a near cache. WithNearCache panics if entries is below one.
+// All callers get the same user: do not change what its pointers, maps and slices refer
+// to, or set [WithClone]. While the near cache is used, a goroutine polls the change
+// feed (migration 3) ten times a second. Without a feed (on Citus, on a replica, before
+// the migration), or while the database does not answer, every lookup asks the
+// database; the log says so once. Only a Cache on a pool has a near cache.
+// WithNearCache panics if entries is below one.
 //
 // Default: every lookup asks the database.
 func WithNearCache(entries int) Option {
@@ -39,7 +40,8 @@ func WithNearCache(entries int) Option {
 // not share with its original anything that a caller changes. WithClone panics if the
 // function is nil. New panics if the function is for another type than the Cache's.
 //
-// Default: callers share users.
+// Default: all callers get the same value. What its pointers, maps and slices refer to
+// is shared.
 func WithClone[T any](clone func(user T) T) Option {
 	if clone == nil {
 		panic("sessioncache: WithClone: the function is nil")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
@@ -219,17 +220,10 @@ func TestNearCacheRace(t *testing.T) {
 	}
 }
 
-// TestEveryChangeWaits: whatever a change has found, somebody else's may have committed a
-// moment ago. While no near cache is in use, nobody waits.
-func TestEveryChangeWaits(t *testing.T) {
-	suite.Require(t, suite.OwnTable, suite.Undistributed)
-	t.Parallel()
-	ctx := t.Context()
-	pool := sessiontest.NewPool(t)
-	cache := sessioncache.New[raw](pool)
-	id, token := set(t, cache, userOf("u")), issue(t, cache, userOf("u"))
+// changesOf are the calls that wait for near caches, whatever they find.
+func changesOf(ctx context.Context, cache *sessioncache.Cache[raw]) map[string]func() error {
 	change := func(*raw) error { return nil }
-	changes := map[string]func() error{
+	return map[string]func() error{
 		"Delete":             func() error { return cache.Delete(ctx, newID()) },
 		"Revoke":             func() error { return cache.Revoke(ctx, sid.NewToken()) },
 		"DeleteSession":      func() error { return second(cache.DeleteSession(ctx, sid.NewToken().Handle())) },
@@ -244,6 +238,35 @@ func TestEveryChangeWaits(t *testing.T) {
 			return cache.Tx(ctx, func(_ pgx.Tx, cache *sessioncache.Cache[raw]) error { return cache.Delete(ctx, newID()) })
 		},
 	}
+}
+
+// quickest is the quickest of a few calls: the machine may be busy.
+func quickest(t *testing.T, name string, do func() error) time.Duration {
+	t.Helper()
+	var took []time.Duration
+	for range 5 {
+		start := time.Now()
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		took = append(took, time.Since(start))
+		if took[len(took)-1] < sessioncache.NearCacheStaleness {
+			break
+		}
+	}
+	return slices.Min(took)
+}
+
+// TestEveryChangeWaits: whatever a change has found, somebody else's may have committed a
+// moment ago. While no near cache is in use, nobody waits.
+func TestEveryChangeWaits(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
+	t.Parallel()
+	ctx := t.Context()
+	pool := sessiontest.NewPool(t)
+	cache := sessioncache.New[raw](pool)
+	id, token := set(t, cache, userOf("u")), issue(t, cache, userOf("u"))
+	changes := changesOf(ctx, cache)
 	others := map[string]func() error{
 		"Get":          func() error { _, _, err := cache.Get(ctx, id); return err },
 		"Authenticate": func() error { _, _, err := cache.Authenticate(ctx, token); return err },
@@ -259,23 +282,8 @@ func TestEveryChangeWaits(t *testing.T) {
 			return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return cache.WithTx(tx).Delete(ctx, newID()) })
 		},
 	}
-	// The quickest of a few: the machine may be busy.
-	quickest := func(name string, do func() error) time.Duration {
-		var took []time.Duration
-		for range 5 {
-			start := time.Now()
-			if err := do(); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
-			took = append(took, time.Since(start))
-			if took[len(took)-1] < sessioncache.NearCacheStaleness {
-				break
-			}
-		}
-		return slices.Min(took)
-	}
 	for name, do := range changes {
-		if took := quickest(name, do); took >= sessioncache.NearCacheStaleness {
+		if took := quickest(t, name, do); took >= sessioncache.NearCacheStaleness {
 			t.Errorf("%s took %s while no near cache is in use", name, took)
 		}
 	}
@@ -287,12 +295,12 @@ func TestEveryChangeWaits(t *testing.T) {
 		return near.Metrics().NearCache.Hits > 0
 	})
 	for name, do := range changes {
-		if took := quickest(name, do); took < sessioncache.NearCacheStaleness {
+		if took := quickest(t, name, do); took < sessioncache.NearCacheStaleness {
 			t.Errorf("%s took %s while a near cache is in use", name, took)
 		}
 	}
 	for name, do := range others {
-		if took := quickest(name, do); took >= sessioncache.NearCacheStaleness {
+		if took := quickest(t, name, do); took >= sessioncache.NearCacheStaleness {
 			t.Errorf("%s took %s while a near cache is in use", name, took)
 		}
 	}
@@ -344,30 +352,65 @@ func TestNearCacheOptions(t *testing.T) {
 	})
 }
 
-// TestNearCacheWithoutAFeed asks the database, and says so once.
+// TestNearCacheWithoutAFeed asks the database where triggers are disabled.
 func TestNearCacheWithoutAFeed(t *testing.T) {
 	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
 	pool := sessiontest.NewPool(t)
-	execute := func(statement string) {
-		if _, err := pool.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
+	if _, err := pool.Exec(t.Context(), "ALTER TABLE session_cache DISABLE TRIGGER USER"); err != nil {
+		t.Fatal(err)
+	}
+	wantUnused(t, pool)
+}
+
+// TestNearCacheBeforeMigration3 asks the database where there is no feed at all, as on
+// Citus, and no change waits.
+func TestNearCacheBeforeMigration3(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
+	t.Parallel()
+	pool := sessiontest.NewPool(t)
+	_, err := pool.Exec(t.Context(), `
+		DROP FUNCTION IF EXISTS session_cache_deleted, session_cache_updated, session_cache_truncated,
+			session_cache_row_deleted, session_cache_row_updated CASCADE;
+		DROP TABLE IF EXISTS session_change, session_change_epoch, session_change_state`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := wantUnused(t, pool)
+	ctx, id, token := t.Context(), set(t, near, userOf("u")), issue(t, near, userOf("u"))
+	calls := changesOf(ctx, near)
+	calls["Get"] = func() error { _, _, err := near.Get(ctx, id); return err }
+	calls["Authenticate"] = func() error { _, _, err := near.Authenticate(ctx, token); return err }
+	for name, do := range calls {
+		if took := quickest(t, name, do); took >= sessioncache.NearCacheStaleness {
+			t.Errorf("%s took %s", name, took)
 		}
 	}
-	execute("ALTER TABLE session_cache DISABLE TRIGGER USER")
+}
+
+// wantUnused expects that a near cache has the database answer every lookup, and says so
+// once.
+func wantUnused(t *testing.T, pool *pgxpool.Pool) (near *sessioncache.Cache[raw]) {
+	t.Helper()
 	var log suite.Log
-	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(10), sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
-	id := set(t, near, raw(`{}`))
+	near = sessioncache.New[raw](pool, sessioncache.WithNearCache(10), sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
+	id, token := set(t, near, raw(`{}`)), issue(t, near, raw(`{}`))
 	suite.Eventually(t, "three polls have failed", func() bool {
 		wantUser(t, near, id, `{}`)
+		wantOpens(t, near, token, `{}`)
 		return near.Metrics().NearCache.FailedPolls >= 3
 	})
 	if m := near.Metrics().NearCache; m.Hits != 0 || m.Entries != 0 {
 		t.Errorf("%+v: memory was used without a feed", m)
 	}
+	execute(t, pool, "DELETE FROM session_cache WHERE sessionid = $1", id)
+	execute(t, pool, "DELETE FROM session_cache WHERE sessionid = $1", token.Handle())
+	wantNone(t, near, id)
+	wantOpensNone(t, near, token)
 	if got := log.String(); strings.Count(got, "near cache without a change feed") != 1 {
 		t.Errorf("the log says: %s", got)
 	}
+	return near
 }
 
 func TestEnded(t *testing.T) {

@@ -67,16 +67,17 @@ func WithLifetime(d time.Duration) Option {
 	return func(c *config) { c.timeouts.lifetime = d }
 }
 
-// WithIdleTimeout ends a session, by the database's clock, when it has not been used for
-// d. A use is a Get or an Authenticate that finds it. The lifetime still ends the session
-// in any case. PostgreSQL counts in microseconds: WithIdleTimeout panics if d is below
-// one.
+// WithIdleTimeout ends a session, by the database's clock, when it has not been used
+// for d. A use is a Get or an Authenticate that finds it. The lifetime still ends the
+// session in any case. PostgreSQL counts in microseconds: WithIdleTimeout panics if d
+// is below one.
 //
-// A use extends the session once a quarter of the timeout has passed. A session so costs
-// at most four writes a timeout, whatever the number of requests. It may end up to a
-// quarter of the timeout early, never late. A use does not extend the session while
-// another transaction has locked its row, because a lookup never waits. It does not
-// extend it in a caller's transaction or on a read-only server either.
+// A use extends the session once a quarter of the timeout has passed. Therefore a
+// session costs at most four writes per timeout, for any number of requests. The
+// session may end early, by at most a quarter of the timeout, and never late. A use
+// does not extend the session while another transaction has locked its row, because a
+// lookup never waits. It does not extend it in a caller's transaction or on a read-only
+// server either.
 //
 // Each session keeps the timeout it was stored with.
 //
@@ -86,11 +87,11 @@ func WithIdleTimeout(d time.Duration) Option {
 	return func(c *config) { c.timeouts.idle = d }
 }
 
-// WithLogger sets where events are logged. Level Warn is for possible attacks (a session
-// id used twice, a superseded token used again) and for errors that no caller is told.
-// Level Debug is for changes of sessions. The log shows a plain session by the
-// fingerprint of its id, a session with a token by its handle, and never a user.
-// WithLogger panics if the logger is nil.
+// WithLogger sets where events are logged. Level Warn is for possible attacks (a
+// session id used twice, a superseded token used again) and for errors that are not
+// returned to a caller. Level Debug is for changes of sessions. The log shows a plain
+// session by the fingerprint of its id, a session with a token by its handle, and never
+// a user. WithLogger panics if the logger is nil.
 //
 // Default: nothing is logged.
 func WithLogger(logger *slog.Logger) Option {
@@ -111,9 +112,10 @@ func WithoutBatching() Option {
 }
 
 // WithCodec sets how a T is encoded to JSON and decoded from it. Decoding is most of
-// what a Get costs the client, so a package faster than encoding/json may pay. marshal
-// must write JSON in UTF-8, which PostgreSQL checks. unmarshal must not keep data.
-// [encoding/json.RawMessage] as T needs neither. WithCodec panics if a function is nil.
+// what a Get costs the client, so a package faster than encoding/json can be worth it.
+// marshal must write JSON in UTF-8, which PostgreSQL checks. unmarshal must not keep a
+// reference to data after it has returned. With [encoding/json.RawMessage] as T neither
+// is used. WithCodec panics if a function is nil.
 //
 // Default: [encoding/json.Marshal] and [encoding/json.Unmarshal].
 func WithCodec(marshal func(v any) ([]byte, error), unmarshal func(data []byte, v any) error) Option {

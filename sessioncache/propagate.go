@@ -12,10 +12,15 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 )
 
-// NearCacheStaleness is how long near caches ([WithNearCache]) may show what was before
-// a change that has been committed, and so how much longer a change takes while a near
-// cache is in use. It is the same on all servers and cannot be set, because the changes
-// of one server wait for the readers of another.
+// NearCacheStaleness is 250 ms. A near cache ([WithNearCache]) may show what was before
+// a change for so long after the change's commit. While a near cache is in use on any
+// server, a change therefore waits for so long before it returns: Delete,
+// DeleteSession, DeleteUserSessions, DeleteAll, Revoke, Retire, Update, UpdateSession,
+// Renew, Issue with [MaxSessions], a Set that returns [ErrConflict], and a Tx that
+// changes sessions. Lookups and all other Sets and Issues do not wait.
+//
+// It cannot be set, because a change on one server must wait for as long as an entry is
+// valid on another.
 const NearCacheStaleness = nearcache.Fresh + 50*time.Millisecond
 
 // notUsedFor is how long the answer "no near cache is in use" counts. A near cache

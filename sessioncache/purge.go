@@ -33,8 +33,8 @@ type Progress struct {
 	Rows    int64 // removed so far
 	Batches int   // statements so far
 
-	// OldestExpired is the time since the oldest expired session that is left ended. It is
-	// zero if none is left.
+	// OldestExpired is how long ago the oldest remaining expired session expired. It is
+	// zero if none remains.
 	OldestExpired time.Duration
 }
 
@@ -69,12 +69,12 @@ type purge struct {
 // Purge removes expired sessions from the table, oldest first, and returns how many.
 // Then it removes changes from the change feed (migration 3) that no near cache needs
 // any more. Only disk space depends on Purge: lookups never return an expired session,
-// and a near cache never misses a change.
+// and a near cache that is too far behind empties itself.
 //
 // Purge removes a thousand rows at a time. After each batch it pauses for three times
 // as long as the batch took, so it slows down on a busy server. Any number of processes
-// may purge at once. Their deletions of sessions do not wait for each other, except on
-// Citus; their deletions of changes do.
+// may purge at once. Sessions are then purged in parallel, except on Citus. Changes are
+// purged by one process at a time.
 //
 // A role without rights on the change feed purges only sessions; the log says so once,
 // at level Warn.

@@ -73,8 +73,8 @@ type renewal struct {
 }
 
 // Reauthenticated records that the user has just authenticated again, and restarts the
-// session's lifetime and idle timeout. It does not renew an anonymous session: a login
-// is a new session.
+// session's lifetime and idle timeout. For an anonymous session Renew then returns ok
+// == false: a login is a new session.
 func Reauthenticated() RenewOption {
 	return func(r *renewal) { r.reauthenticated = true }
 }

@@ -10,16 +10,18 @@ import (
 // the database's clock, as long as [WithLifetime] and [WithIdleTimeout] say.
 //
 // An id is never used twice. If it exists already, live or expired, Set deletes that
-// session and returns [ErrConflict]: an attacker tries to get into the session, or a
-// bug makes ids twice. Nobody stays logged in under such an id. This includes a Set
-// that a caller repeats because the answer was lost: the user has to log in again, and
-// nobody gets in.
+// session and returns [ErrConflict]: an attacker has planted the id (session fixation),
+// or a bug makes ids twice. Nobody stays logged in under such an id. So do not repeat a
+// Set after its answer was lost: if the first Set was stored, the second one ends it.
+// The user then has to log in again, under a new id.
 //
-// If two Sets use one id, the session is gone when the second has returned ErrConflict,
-// unless a third Set began before that. In a caller's transaction the deletion happens
-// when the transaction commits, even after the error. A rollback undoes it, and
-// pgx.BeginFunc rolls back after an error. Above isolation level read committed, Set of
-// an id that was stored after the transaction began returns [ErrUnavailable] and
+// If two Sets use one id, the session is gone when the second has returned ErrConflict.
+// A third Set that runs at the same time may store a new one.
+//
+// In a caller's transaction the deletion happens when the transaction commits. So
+// commit after ErrConflict: a rollback, which pgx.BeginFunc does when its function
+// returns an error, would keep the old session. Above isolation level read committed,
+// Set of an id that was stored after the transaction began returns [ErrUnavailable] and
 // deletes nothing.
 //
 // The id of a session with a token, or of a session of another audience, is not free:

@@ -108,18 +108,18 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 // the token opens none: the session is absent or expired, or the secret is wrong.
 // Authenticate extends a session that has an idle timeout.
 //
-// A token that [Cache.Renew] has replaced opens nothing. Within ten seconds of the
-// renewal the error is [ErrSuperseded], because the request was in flight: sent again
-// with the new token it succeeds. After ten seconds ok is false, because somebody has
-// kept the old token. The session then ends, unless the renewal was a
-// re-authentication: nobody can tell which of the two holders of a token is the user
-// (RFC 9700 section 4.14.2). Only the last superseded token is known. An older one is
-// like any unknown token.
+// A token that [Cache.Renew] has replaced opens nothing. If it is used within ten
+// seconds of the renewal, the error is [ErrSuperseded], because the request was in
+// flight: sent again with the new token it succeeds. If it is used later, ok is false,
+// because somebody has kept the old token. That use also ends the session, unless the
+// renewal was a re-authentication: nobody can tell which of the two holders of a token
+// is the user (RFC 9700 section 4.14.2). Only the last superseded token is known. An
+// older one is like any unknown token.
 //
 // With [ErrUnreadableSession] the session exists, but T does not decode its user.
 //
-// When ok is false and the token is or was the session's, session is filled without its
-// User, and its State tells why. Otherwise session is zero.
+// When ok is false, session still has everything except its User, and its State tells
+// why, if the token is or was the session's. For any other token it is zero.
 func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
 	const op = "authenticate"
 	if err := checkToken(op, token); err != nil {
@@ -355,8 +355,8 @@ func (c *Cache[T]) revoke(ctx context.Context, k key) (ended bool, err error) {
 
 // Retire ends a session that a login replaces, and tells whether it was live. Call it
 // in the transaction that issues the new session. Requests in flight with the old token
-// get [ErrSuperseded] for ten seconds, so that they are sent again; after Revoke they
-// would be logged out.
+// get [ErrSuperseded] for ten seconds, so that they are sent again. After
+// [Cache.Revoke] such requests would find the user logged out.
 func (c *Cache[T]) Retire(ctx context.Context, token sid.Token) (was bool, err error) {
 	const op = "retire"
 	k, err := c.keyOf(op, token)

@@ -2,9 +2,11 @@ package sessioncache_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
@@ -28,12 +30,15 @@ func TestRenewRacingEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache, _ := setupRace[raw](t)
-			var renewals atomic.Int64
+			var renewals, took atomic.Int64
 			rounds(1000, func() {
 				user := newID()
 				token := issue(t, cache, userOf(user))
 				tokens := []sid.Token{token}
+				// Half of the renewals are spread over the other call, which may be slower.
+				pause := time.Duration(rand.N[int64](2) * rand.N(took.Load()+1))
 				atOnce(func() {
+					time.Sleep(pause)
 					renewed, ok, err := cache.Renew(t.Context(), token)
 					if err != nil && !errors.Is(err, sessioncache.ErrSuperseded) {
 						t.Errorf("Renew: %v", err)
@@ -43,13 +48,17 @@ func TestRenewRacingEnd(t *testing.T) {
 						tokens = append(tokens, renewed)
 					}
 				}, func() {
+					start := time.Now()
 					if err := end(t, cache, token, user); err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
+					took.Store(int64(time.Since(start)))
 				})
 				wantDead(t, cache, tokens...)
 			})
-			if n := renewals.Load(); n == 0 || n == 1000 {
+			n := renewals.Load()
+			t.Logf("%d of 1000 renewals came first", n)
+			if n == 0 || n == 1000 {
 				t.Errorf("%d of 1000 renewals came first: it was no race", n)
 			}
 		})

@@ -16,8 +16,9 @@ var errRawTransaction = errors.New("the connection is in a transaction that was 
 
 // WithTx returns a Cache with the same options that runs its statements in a
 // transaction. Its changes take effect when tx commits, or not at all. After
-// [ErrUnavailable] or [ErrInvalidUser] the transaction must be rolled back; after any
-// other error it can go on. Get and Authenticate extend no session in it.
+// [ErrUnavailable] or [ErrInvalidUser] the transaction must be rolled back. After any
+// other error it can go on; after [ErrConflict] it should be committed (see
+// [Cache.Set]). Get and Authenticate extend no session in it.
 //
 // Lock your own rows, such as the user's, before the first call that changes a session.
 // In the other order, two such transactions can deadlock. After the commit, call

@@ -7,10 +7,10 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
 
-// UserSessions lists the live sessions of a user, newest first: those with a token
-// whose stored JSON has this user_id at its top level. Anonymous sessions are not
-// listed. Plain sessions are not listed either, because they have no handle. A user
-// without sessions has an empty list. The State is [StateUnreadable] where T does not
+// UserSessions lists the live sessions of a user, newest first: sessions with a token
+// whose stored user has this user_id at the top level of its JSON. Anonymous sessions
+// are not listed. Plain sessions are not listed either, because they have no handle. A
+// user without sessions has an empty list. The State is [StateUnreadable] if T does not
 // decode the user.
 func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T], error) {
 	const op = "list the user's sessions"
@@ -39,13 +39,14 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T
 
 // DeleteUserSessions ends the sessions of a user, except those that handles name: log
 // out everywhere, or everywhere else. It also ends plain and anonymous sessions. It
-// returns how many rows it deleted; rows of expired and of replaced sessions count.
+// returns how many rows it deleted, including those of expired sessions and of sessions
+// that [Cache.Retire] has ended.
 //
-// It ends a session that is being renewed at the same moment. It may miss a session
-// that is being issued: a login that has checked the old password, and stores its
-// session after the deletion. Where that matters, let the login read the user's own row
-// FOR SHARE and the password change update that row, each in one transaction with its
-// session calls (see sessionhttp's Manager.Tx).
+// It ends a session that is being renewed at the same moment. It may miss a login that
+// has checked the old password and stores its session after the deletion. To prevent
+// this, run two transactions with [Cache.Tx]: the login reads the user's own row FOR
+// SHARE, checks the password and issues the session; the password change updates that
+// row and calls DeleteUserSessions. (sessionhttp's Manager.Tx does this for requests.)
 //
 // In a caller's transaction above isolation level read committed the error is
 // [ErrIsolation].

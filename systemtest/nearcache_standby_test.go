@@ -2,14 +2,84 @@ package systemtest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
+
+// TestNearCacheOnAStandby has a near cache on a pool of a standby, which has no feed. The
+// log says so once, and the standby answers every lookup.
+func TestNearCacheOnAStandby(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	p := newPair(t)
+	// What a change has committed, the standby shows.
+	primaryPool := newPool(t, p.primary.url("sessions")+"&synchronous_commit=remote_apply")
+	defer primaryPool.Close()
+	standbyPool := newPool(t, p.standby.url("sessions"))
+	defer standbyPool.Close()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = log.Close() }()
+	primary := sessioncache.New[json.RawMessage](primaryPool)
+	near := sessioncache.New[json.RawMessage](standbyPool, sessioncache.WithNearCache(10),
+		sessioncache.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+
+	id := sid.New().String()
+	if err := primary.Set(ctx, id, json.RawMessage(`{}`)); err != nil {
+		t.Fatal(err)
+	}
+	token, err := primary.Issue(ctx, json.RawMessage(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(live bool) {
+		t.Helper()
+		if _, ok, err := near.Get(ctx, id); ok != live || err != nil {
+			t.Errorf("Get = %v, %v; want %v", ok, err, live)
+		}
+		if _, ok, err := near.Authenticate(ctx, token); ok != live || err != nil {
+			t.Errorf("Authenticate = %v, %v; want %v", ok, err, live)
+		}
+	}
+	eventually(t, "three polls have failed", func() bool {
+		want(true)
+		return near.Metrics().NearCache.FailedPolls >= 3
+	})
+	if m := near.Metrics().NearCache; m.Hits != 0 || m.Entries != 0 {
+		t.Errorf("%+v: memory was used without a feed", m)
+	}
+	if err := primary.Delete(ctx, id); err != nil {
+		t.Error(err)
+	}
+	if err := primary.Revoke(ctx, token); err != nil {
+		t.Error(err)
+	}
+	want(false)
+	var use string // which changes on the primary wait for
+	if err := primaryPool.QueryRow(ctx, "SELECT near_caches FROM session_change_state").Scan(&use); err != nil || use != "unused" {
+		t.Errorf("near caches are %s, %v; want unused", use, err)
+	}
+	said, err := os.ReadFile(log.Name())
+	if err != nil || strings.Count(string(said), "\n") != 1 || !strings.Contains(string(said), "near cache without a change feed") {
+		t.Errorf("the log says: %s, %v", said, err)
+	}
+	t.Logf("%s", said)
+}
 
 // nearFailover promotes a standby that lacks the primary's last transactions: their ids
 // are used again, by logouts.

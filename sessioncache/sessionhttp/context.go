@@ -25,16 +25,17 @@ const (
 	watchBatch = 1000
 )
 
-// Context returns the request's context, which also ends when the session ends, by a
-// logout or a timeout, and when its token is renewed. It is for WebSockets, server-sent
-// events and everything else that lasts longer than one page. [context.Cause] then
-// returns an error that matches [ErrNoSession]. If no user has logged in, or the first
-// lookup fails, the context has already ended.
+// Context returns a context derived from the request's. It also ends when the session
+// ends, by a logout or a timeout, and when its token is renewed. It is for WebSockets,
+// server-sent events and everything else that lasts longer than one page.
+// [context.Cause] then returns an error that matches [ErrNoSession]. If no user has
+// logged in, or the first lookup fails, the context has already ended.
 //
-// A logout or a renewal on this server ends the context at once. One on another server
-// ends it within sessioncache.NearCacheStaleness if the cache has a working near cache
-// (sessioncache.WithNearCache), and otherwise within two seconds. A timeout ends it
-// within two seconds. One statement checks the sessions of all waiting requests.
+// A logout or a renewal on this server ends the context at once. A logout or a renewal
+// on another server ends it within sessioncache.NearCacheStaleness if the cache has a
+// working near cache (sessioncache.WithNearCache), and otherwise within two seconds. A
+// timeout ends it within two seconds. All waiting requests of this process share the
+// statements that check this.
 //
 // Waiting does not count as use: it does not restart the idle timeout. If the database
 // does not answer for half a minute, the context ends, with sessioncache.ErrUnavailable

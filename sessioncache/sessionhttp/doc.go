@@ -27,15 +27,18 @@
 // [Manager.Require]). The result is shared by all calls of the request within one second.
 // A page that does not ask for the session does not reach the database.
 //
-// A request changes its session by its token. A superseded token changes nothing; only
-// Logout accepts it.
+// The token in the request decides which session a call changes. A token that a renewal
+// has replaced (a superseded token) changes nothing, except that Logout may end its session. If
+// it is used more than ten seconds after the renewal, the session ends, because the token
+// may be stolen.
 //
 // # No answer
 //
 // If the database does not answer, nothing is known about the session: the error is
 // [sessioncache.ErrUnavailable]. If another request has just renewed the token, the error
-// is [sessioncache.ErrSuperseded]. Both are answered with 503, and no cookie is changed:
-// the user is still logged in at the next try.
+// is [sessioncache.ErrSuperseded]. A lookup that fails like this is answered with 503, and
+// no cookie is changed: the browser's next request may succeed. For a Login or Renew that
+// fails, see there.
 //
 // # Cross-site requests
 //

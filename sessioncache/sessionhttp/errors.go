@@ -11,8 +11,10 @@ import (
 )
 
 // ErrNoSession is returned by every call that needs a user who has logged in, if there is
-// none: "please log in". It wraps one of the reasons that follow. If the database does
-// not answer, the error is sessioncache.ErrUnavailable instead.
+// none: "please log in". The returned error is one of ErrAnonymous, ErrExpiredSession,
+// ErrMalformedCookie, ErrNoCookie, ErrUnknownSession and ErrUnreadableSession. Each of them
+// matches ErrNoSession. If the database does not answer, the error is
+// sessioncache.ErrUnavailable instead.
 var ErrNoSession = errors.New("no session")
 
 // ErrNoCookie means that the request has no session cookie and no bearer token, or that
@@ -20,7 +22,8 @@ var ErrNoSession = errors.New("no session")
 var ErrNoCookie = fmt.Errorf("%w: no session cookie", ErrNoSession)
 
 // ErrMalformedCookie means that the session cookie or the bearer token is not a token, or
-// that there are several cookies. It was not looked up in the database.
+// that the request has several session cookies ([Manager.Login] and [Manager.Logout] accept
+// up to four). It was not looked up in the database.
 var ErrMalformedCookie = fmt.Errorf("%w: malformed session cookie", ErrNoSession)
 
 // ErrUnknownSession means that the token opens no session. The session was logged out, or
@@ -47,7 +50,8 @@ var ErrNotFresh = errors.New("the login is too old")
 var ErrNoUserID = errors.New("the user of the session has no user_id")
 
 // ErrUnknownHandle is returned by [Manager.LogoutSession] if the handle is not one of
-// this user's sessions. It does not tell whether it is another user's.
+// this user's sessions. The error does not reveal whether another user
+// has such a session.
 var ErrUnknownHandle = errors.New("no such session of this user")
 
 // ErrTooLate is returned by calls that must set a cookie, if the headers of the response

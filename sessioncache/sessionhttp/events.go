@@ -16,7 +16,7 @@ type Event struct {
 	Handle     sid.Handle // of the session; zero if there is none
 	UserID     string     // the user's user_id, if it is known
 	RemoteAddr string     // the address that the request came from ([WithRemoteAddress])
-	Sessions   int64      // how many sessions a logout elsewhere or everywhere deleted
+	Sessions   int64      // sessions deleted by LogoutOthers or LogoutEverywhere
 	Reason     error      // why a request was refused
 }
 

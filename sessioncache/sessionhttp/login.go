@@ -12,10 +12,10 @@ import (
 )
 
 // Login starts a session for a user, and sets its cookies. The caller has authenticated
-// the user. The session and its token are always new. The sessions that the request
-// carried, a visitor's or a user's, end at the same moment, so that a planted or stolen
-// token gives no access to the new session. Requests in flight with the former token get
-// sessioncache.ErrSuperseded for ten seconds; the next try has the new user's token.
+// the user. The session and its token are always new, and the sessions that the request
+// carried, a visitor's or a user's, end at the same moment: this prevents session fixation.
+// Requests in flight with the former token get sessioncache.ErrSuperseded for ten seconds;
+// sent again, they carry the new token.
 //
 // If the request has more than four session cookies, the error is [ErrMalformedCookie],
 // as in [Manager.Logout]. After an error nothing has changed, with two exceptions: after
@@ -135,8 +135,8 @@ func carryOver[T any](ctx context.Context, cache *sessioncache.Cache[T], visitor
 // stored data. If a user has logged in, Begin changes the user, as [Manager.Update] does.
 // An error of change is returned unchanged, and nothing is stored.
 //
-// If the visitor logs in at the same moment, the error is sessioncache.ErrSuperseded: the
-// browser's next try is the user's.
+// If the visitor logs in at the same moment, the error is sessioncache.ErrSuperseded: sent
+// again, the request carries the user's token.
 func (m *Manager[T]) Begin(w http.ResponseWriter, r *http.Request, change func(visitor *T) error) error {
 	return m.run(w, r, "begin", func(t *Tx[T]) error { return t.begin(change) })
 }
@@ -172,11 +172,11 @@ func (t *Tx[T]) begin(change func(*T) error) error {
 	return nil
 }
 
-// Accept makes a session that was issued elsewhere the session of the request, and sets
-// its cookies. An example is a session that the application's own transaction has issued.
-// Accept ends the sessions that the request carried, as Login does. If the token is not
-// valid for this Manager ([New]), the error is [ErrUnknownSession]. Never accept a token
-// that came with a request: the sender of the request has the token, too.
+// Accept attaches an existing session, which other code has issued, to the request, and
+// sets its cookies. An example is a session that the application's own transaction has
+// issued. Accept ends the sessions that the request carried, as Login does. If the
+// token is not valid for this Manager (see [New]), the error is [ErrUnknownSession].
+// Never accept a token that came with a request: that would allow session fixation.
 func (m *Manager[T]) Accept(w http.ResponseWriter, r *http.Request, token sid.Token) error {
 	return m.run(w, r, "accept", func(t *Tx[T]) error { return t.accept(token) })
 }

@@ -26,10 +26,11 @@ func newLoginOptions(options []LoginOption) loginOptions {
 }
 
 // Carry takes a visitor's data over into the login. carry is called with the data that
-// [Manager.Begin] has stored, and with the user that will be stored, which it may change.
-// Data of every Begin that has returned is included. Without a visitor, carry is not
-// called. If carry returns an error, Login returns it unchanged and nobody is logged in.
-// A nil function panics. Login panics if the function is not for the Manager's type.
+// [Manager.Begin] has stored, and with the user that will be stored, which it may
+// change. The data includes that of every Begin that returned before the login, on any
+// server. Without a visitor, carry is not called. If carry returns an error, Login
+// returns it unchanged and nobody is logged in. A nil function panics. Login panics if
+// the function is not for the Manager's type.
 //
 // Default: a visitor's data ends with the visitor's session.
 func Carry[T any](carry func(visitor T, user *T) error) LoginOption {

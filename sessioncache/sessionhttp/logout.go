@@ -9,10 +9,11 @@ import (
 )
 
 // Logout ends the session of the request and clears its cookies. Without a session it
-// only clears the cookies. If there are several session cookies, it ends the sessions of
-// all of them; if there are more than four, the error is [ErrMalformedCookie]. After an
-// error other than sessioncache.ErrNotAwaited ([Manager]) the session may still be live,
-// and the cookies stay: the user is not logged out.
+// only clears the cookies. If there are several session cookies, it ends the sessions
+// of all of them; if there are more than four, the error is [ErrMalformedCookie]. After
+// an error other than sessioncache.ErrNotAwaited (see [Manager]) the session may still
+// be live, and the cookies stay: treat the user as still logged in, and let them try
+// again.
 func (m *Manager[T]) Logout(w http.ResponseWriter, r *http.Request) error {
 	return m.run(w, r, "log out", func(t *Tx[T]) error { return t.logout() })
 }

@@ -27,8 +27,8 @@ type Manager[T any] struct {
 // New returns a Manager of the sessions in a cache. It panics if the cache is nil, or if
 // the function of [WithProfile] is not for the type T.
 //
-// With an audience (sessioncache.WithAudience), all Managers of the audience and the
-// cache itself accept each other's tokens. Without one, a token is bound to the full name
+// With an audience (sessioncache.WithAudience), all Managers with this audience, and
+// the cache itself, accept the same tokens. Without one, a token is bound to the full name
 // of the Manager's session cookie. Managers with different cookie names then do not
 // accept each other's tokens, and a Manager does not accept a token that the cache's
 // Issue returned.

@@ -69,8 +69,8 @@ func WithBearer() Option {
 	return func(c *config) { c.bearer = true }
 }
 
-// WithBrowserSessionCookie makes cookies that end with the browser's session instead of
-// with the login. Logins with [Remember] keep a persistent cookie. (A browser that
+// WithBrowserSessionCookie makes cookies without Max-Age: the browser deletes them when it
+// closes. Logins with [Remember] keep a persistent cookie. (A browser that
 // restores its windows restores these cookies, too.)
 //
 // Default: persistent cookies, which last as long as the login can.
@@ -106,7 +106,7 @@ func WithCrossOriginProtection(protection *http.CrossOriginProtection) Option {
 
 // WithDomain sends the cookies to all hosts of a domain, so that one login is valid on
 // all of them. It weakens the protection: the prefix is __Secure- instead of __Host-, and
-// every host of the domain can read the token and set another. It panics if RFC 6265 does
+// every host of the domain can read the cookie, and can set one of its own. It panics if RFC 6265 does
 // not allow the domain.
 //
 // Default: this host only.
@@ -153,7 +153,7 @@ func WithEvents(report func(ctx context.Context, event Event)) Option {
 // WithInsecureCookies makes cookies for plain HTTP, without the attribute Secure and
 // without a prefix. Anybody who can read the traffic can then use the session. The option
 // is only for development with a browser that does not treat http://localhost as secure.
-// Chrome and Firefox do, and do not need it.
+// Chrome and Firefox treat it as secure and do not need this option.
 func WithInsecureCookies() Option {
 	return func(c *config) { c.insecure = true }
 }
@@ -172,8 +172,8 @@ func WithLogger(logger *slog.Logger) Option {
 }
 
 // WithLoginPage sets the login page. A browser is redirected there if it navigates to a
-// page that needs a login and there is none. The path is one of this service, such as
-// /login; any other panics.
+// page that needs a login and the user is not logged in. The path is a path of this service,
+// such as /login; a URL of another site panics.
 //
 // Default: the answer is 401.
 func WithLoginPage(path string) Option {
@@ -214,7 +214,8 @@ func WithProfile[T any](choose func(user T) any) Option {
 
 // WithReauthenticationPage sets the page where a user proves their identity again. A
 // browser is redirected there if it navigates to a page that needs a more recent login
-// ([Manager.RequireFresh]). The path is one of this service; any other panics.
+// ([Manager.RequireFresh]). The path is a path of this service; a URL of
+// another site panics.
 //
 // Default: the answer is 401.
 func WithReauthenticationPage(path string) Option {

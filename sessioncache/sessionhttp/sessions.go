@@ -14,7 +14,7 @@ type Session[T any] struct {
 	// shown.
 	Handle string
 
-	User T // as stored in this session; store here what names the device
+	User T // as stored in this session; to show a device's name, store it here at login
 
 	CreatedAt, AuthenticatedAt, ExpiresAt time.Time // by the database's clock
 

@@ -90,10 +90,11 @@ func (t *Tx[T]) deferNotAwaited(err error) error {
 // and compares the password's hash again, in the transaction that stores the session. The
 // password change updates that row in the transaction that logs out the other sessions.
 //
-// Use tx before the session: in the other order two such transactions can deadlock.
+// In fn, run your own statements on tx before you call methods of session. In the other
+// order two such transactions can deadlock.
 //
 // fn must not call the Manager's own methods with this request. They would wait for the
-// session, which the transaction holds, until the request's context ends.
+// row lock that this transaction holds, until the request's context ends.
 func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.Tx, session *Tx[T]) error) error {
 	return m.run(w, r, "transaction", func(t *Tx[T]) error {
 		s, committed := t.session, false
