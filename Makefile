@@ -168,7 +168,7 @@ test-versions: ## run the tests on PostgreSQL 14 to 18
 # table is distributed.
 test-citus: export SESSIONCACHE_TEST_AFTER_MIGRATE := \
 	DROP FUNCTION session_cache_deleted, session_cache_updated, session_cache_truncated, \
-		session_cache_row_deleted, session_cache_row_updated CASCADE; \
+		session_cache_row_deleted, session_cache_row_updated, session_change_refuse_truncate CASCADE; \
 	DROP TABLE session_change, session_change_epoch, session_change_state; \
 	SELECT create_distributed_table('session_cache', 'sessionid')
 

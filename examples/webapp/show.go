@@ -48,7 +48,7 @@ func (a *app) show(w http.ResponseWriter, status int, page string, v view) {
 func (a *app) showError(w http.ResponseWriter, r *http.Request, err error) {
 	status, text := http.StatusInternalServerError, "Something went wrong on our side."
 	switch {
-	case errors.Is(err, sessioncache.ErrUnavailable), errors.Is(err, sessioncache.ErrSuperseded):
+	case errors.Is(err, sessioncache.ErrUnavailable), errors.Is(err, sessioncache.ErrSuperseded), errors.Is(err, sessioncache.ErrNotAwaited):
 		status, text = http.StatusServiceUnavailable, "We cannot answer at the moment. Please try again in a few seconds."
 		w.Header().Set("Retry-After", "1")
 	case errors.Is(err, sessionhttp.ErrNoSession), errors.Is(err, sessionhttp.ErrNotFresh):
