@@ -89,7 +89,7 @@ func (r report) baselines() string {
 func (r report) markdown() string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# Benchmark\n\n    %s\n\n", r.Command)
-	fmt.Fprintf(&b, "%d sessions of %d bytes, %d connections to PostgreSQL for each target, %d CPUs for clients and servers together, %s.\n",
+	fmt.Fprintf(&b, "%d sessions of %d bytes, %d connections to PostgreSQL for each target that names no MaxConns, %d CPUs for clients and servers together, %s.\n",
 		r.Sessions, r.Payload, r.Pool, r.CPUs, r.Version)
 	if r.Delay > 0 {
 		fmt.Fprintf(&b, "A round trip to a server takes %s longer than it does on this machine.\n", r.Delay)
