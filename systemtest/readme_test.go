@@ -110,6 +110,9 @@ func (v newcomer) want(t *testing.T, method, path, at, text string) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if kind := response.Header.Get("Content-Type"); response.StatusCode == http.StatusOK && !strings.HasPrefix(kind, "text/html") {
+			t.Errorf("%s %s: %s: a browser shows the page as text", method, path, kind)
+		}
 		page, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
 		for _, cookie := range response.Cookies() {
