@@ -14,16 +14,18 @@
 //
 // # Two kinds of sessions
 //
-// A [sid.Token] opens a session with a token. The token has two parts. Its [sid.Handle]
-// names the session and opens nothing. Its secret proves the right to open the session;
-// the table holds a digest of the secret. Some calls take the token (Authenticate,
-// UpdateSession, Renew, Revoke), some the handle (Session, DeleteSession), some the
-// user (UserSessions, DeleteUserSessions). A request should change its session by its
-// token: a superseded token changes nothing, except that Revoke may end the session.
+// The first kind of session is opened by a [sid.Token], which has two parts, a handle and
+// a secret. The [sid.Handle] names the session and opens nothing. The secret opens it; the
+// table holds only its digest. Some calls take the token (Authenticate, UpdateSession,
+// Renew, Revoke), some the handle (Session, DeleteSession), some the user (UserSessions,
+// DeleteUserSessions). A request should change its session by its token: a token that
+// Renew has replaced (a superseded token) cannot change the user. Its use may end the
+// session (see [Cache.Authenticate] and [Cache.Revoke]).
 //
-// An id opens a plain session. The id is a UUID that the application makes ([sid.New])
-// and uses once: Set, Get, Update, Delete. Set of an id that exists deletes that
-// session and returns [ErrConflict], because a second use is an attack or a bug.
+// The second kind, a plain session, is opened by its id, a UUID that the application makes
+// ([sid.New]) and uses once: Set, Get, Update, Delete. Set of the id of a plain session
+// deletes that session and returns [ErrConflict], because a second use is an attack or a
+// bug.
 //
 // A session is live from its start to its end, both included. Only the database's
 // clock counts. An absent or expired session is not an error.
@@ -31,15 +33,15 @@
 // # Batches
 //
 // On a pool, lookups and Sets share statements when many arrive at once. A call that
-// finds a free slot runs its own statement. The other calls queue. When a slot comes
-// free, one statement answers all of them. There is nothing to start, to tune or to
-// close.
+// finds a free slot runs its own statement. The other calls queue, lookups and Sets apart.
+// When a slot comes free, one statement answers all calls of a queue. There is nothing to
+// start, to tune or to close.
 //
 // A slot is a statement under way. Lookups and Sets together have MaxConns-1 slots. Near
 // the server, where a small statement takes less than half a millisecond, each of the
-// two kinds uses at most four of them, and at most one more than this process has CPUs.
-// Statements that wait for a lock do not count. So the size of the pool does not matter
-// near the server.
+// two kinds uses at most four of them, and at most one more than this process has CPUs. A
+// statement that waits for a lock does not count as one of these. Near the server a few
+// connections are so enough. Far from it, more connections help.
 //
 // Each call has its own result: the end of one caller's context, or a user dict that
 // PostgreSQL rejects, affects only that caller. A shared statement runs under the
@@ -48,12 +50,13 @@
 //
 // # Near cache
 //
-// With [WithNearCache] lookups are answered from memory. A call that changes a session
-// returns when no near cache on any server can show the old state any more.
+// With [WithNearCache] lookups are answered from memory. When a call that changes a
+// session has returned nil, outside a transaction of your own, no near cache on any server
+// shows the old state any more.
 //
 // # Errors
 //
-// Every error matches exactly one of the package's Err variables. Errors of your own
-// functions (Update, UpdateSession, Tx) are returned as they are. [ErrUnavailable] says
+// Every error matches exactly one of the package's Err variables, except errors of your
+// own functions (Update, UpdateSession, Tx), which are returned as they are. [ErrUnavailable] says
 // that nothing is known about the session: answer 503, never "please log in".
 package sessioncache

@@ -59,11 +59,13 @@ func (c *Cache[T]) endsIn(ctx context.Context, handle sid.Handle, fed bool) (wai
 	return min(wait, duration(r.ttl())+endedExpiryResolution), false
 }
 
-// Changed returns a channel that is closed when the session may have changed or ended,
-// or when the change feed stops working. It covers changes that are committed after
-// Changed has returned, so look at the session after that. Call stop when the channel
-// is no longer needed. If fed is false, the channel is never closed: the Cache has no
-// near cache ([WithNearCache]), or its change feed does not work.
+// Changed returns a channel that is closed when the session may have changed or ended.
+// It covers changes that are committed after Changed has returned, so look up the
+// session after Changed, not before. Call stop when the channel is no longer needed.
+//
+// fed tells whether the change feed works at the time of the call. If it is false, the
+// channel is never closed: the Cache has no near cache ([WithNearCache]), or its feed
+// does not work. If it is true, the channel is also closed when the feed fails later.
 func (c *Cache[T]) Changed(handle sid.Handle) (changed <-chan struct{}, stop func(), fed bool) {
 	if c.near == nil {
 		return nil, func() {}, false

@@ -22,7 +22,7 @@ var ErrMalformedID = sid.ErrMalformed
 
 // ErrConflict is returned by Set when the id exists already. An id is used once, so
 // this is an attack or a bug. Nobody can tell which of the two users is real: Set logs
-// out both.
+// out both (see [Cache.Set]).
 var ErrConflict = errors.New("session id exists already")
 
 // ErrInvalidUser is returned by Set, Issue, Update and UpdateSession for a user that
@@ -63,9 +63,10 @@ var ErrIsolation = errors.New("the transaction's isolation level is not read com
 // A change that ended with it may have happened or not.
 var ErrUnavailable = errors.New("session database unavailable")
 
-// ErrNotAwaited is returned by every call that changes sessions, and by
-// AwaitNearCaches, when its context ends while it waits for near caches. The change has
-// happened. Near caches may show what was before it for at most [NearCacheStaleness].
+// ErrNotAwaited is returned by AwaitNearCaches and by calls that wait for near caches
+// ([NearCacheStaleness]), when their context ends meanwhile. The change has happened,
+// and Renew and Issue return the token together with this error. Near caches may show
+// what was before the change for at most NearCacheStaleness.
 var ErrNotAwaited = errors.New("the change has happened, but near caches may not have seen it yet")
 
 var (

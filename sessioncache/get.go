@@ -9,7 +9,7 @@ import (
 
 // Get returns the user of a live plain session. ok is false, and err nil, when the
 // session is absent or has expired by the database's clock. With [ErrUnreadableSession]
-// the session exists, but T does not decode its user. With any other error nothing is
+// the session exists, but T does not decode its user. With [ErrUnavailable] nothing is
 // known about the session. Get extends a session that has an idle timeout.
 func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err error) {
 	const op = "get"

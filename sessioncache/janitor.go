@@ -16,30 +16,30 @@ const firstRetry = time.Second
 //
 //	go cache.RunJanitor(ctx, 5*time.Minute)
 //
-// The first purge comes after a random delay below every, each later one after 0.9 to
-// 1.1 times every. This spreads the purges of instances that start together. (Purges at
-// the same time do no harm.) A purge takes at most half of every. A failed purge is
-// logged at level Warn and repeated after one second, then two, then four, up to every.
-// Several janitors of one Cache purge one at a time.
+// The first purge starts after a random part of the interval. Each later one starts
+// after 0.9 to 1.1 intervals. This spreads the purges of instances that start together.
+// (Purges at the same time do no harm.) A purge takes at most half of the interval. A
+// failed purge is logged at level Warn and repeated after one second, then two, then
+// four, up to the interval. Several janitors of one Cache purge one at a time.
 //
-// RunJanitor panics if every is not positive.
-func (c *Cache[T]) RunJanitor(ctx context.Context, every time.Duration) {
-	if every <= 0 {
-		panic(fmt.Sprintf("sessioncache: RunJanitor: %s is no time", every))
+// RunJanitor panics if the interval is not positive.
+func (c *Cache[T]) RunJanitor(ctx context.Context, interval time.Duration) {
+	if interval <= 0 {
+		panic(fmt.Sprintf("sessioncache: RunJanitor: %s is no time", interval))
 	}
 	retry := firstRetry
-	for wait := rand.N(every); ; {
+	for wait := rand.N(interval); ; {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return
 		}
-		if err := c.purgeOnce(ctx, every); err != nil && ctx.Err() == nil {
-			wait = min(retry, every)
-			retry = min(2*retry, every)
+		if err := c.purgeOnce(ctx, interval); err != nil && ctx.Err() == nil {
+			wait = min(retry, interval)
+			retry = min(2*retry, interval)
 			c.config.logger.LogAttrs(ctx, slog.LevelWarn, "janitor failed", slog.Any("error", err), slog.Duration("again_in", wait))
 		} else {
-			wait = every - every/10 + rand.N(every/5+1)
+			wait = interval - interval/10 + rand.N(interval/5+1)
 			retry = firstRetry
 		}
 	}
@@ -47,7 +47,7 @@ func (c *Cache[T]) RunJanitor(ctx context.Context, every time.Duration) {
 
 // purgeOnce purges once, unless another janitor of this Cache does. A panic, for
 // example in a tracer, becomes an error, because a purge must not end the service.
-func (c *Cache[T]) purgeOnce(ctx context.Context, every time.Duration) (err error) {
+func (c *Cache[T]) purgeOnce(ctx context.Context, interval time.Duration) (err error) {
 	if !c.shared.purging.TryLock() {
 		return nil
 	}
@@ -57,6 +57,6 @@ func (c *Cache[T]) purgeOnce(ctx context.Context, every time.Duration) (err erro
 			err = fmt.Errorf("sessioncache: janitor: panic: %v", reason)
 		}
 	}()
-	_, err = c.Purge(ctx, WithBudget(max(1, every/2)))
+	_, err = c.Purge(ctx, WithBudget(max(1, interval/2)))
 	return err
 }

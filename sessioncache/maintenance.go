@@ -42,12 +42,13 @@ type FeedStats struct {
 	Bytes   int64 // size of the changes with their index
 
 	// Age is the time since Purge last chose which changes may be removed. It does so at
-	// most once in ten minutes. An Age above half an hour means that nothing purges.
+	// most once in ten minutes. An Age far above the interval of your purges means that
+	// nothing purges.
 	Age time.Duration
 
 	// NearCaches is "unused" until a near cache polls for the first time, and "used" from
-	// then on: changes wait. It is "draining" while sessionctl near-cache off runs, and "off"
-	// after it.
+	// then on: changes wait, even when no near cache runs any more. It is "draining" while
+	// sessionctl near-cache off runs, and "off" after it.
 	NearCaches string
 }
 

@@ -58,8 +58,9 @@ func WithAudience(audience string) Option {
 }
 
 // WithLifetime sets how long a session lives at most, from the moment it is stored, by
-// the database's clock. Use does not extend it. PostgreSQL counts in microseconds:
-// WithLifetime panics if d is below one.
+// the database's clock. Use does not extend it; a re-authentication ([Reauthenticated])
+// starts it again. PostgreSQL counts in microseconds: WithLifetime panics if d is below
+// one.
 //
 // Default: [DefaultLifetime].
 func WithLifetime(d time.Duration) Option {
@@ -74,10 +75,9 @@ func WithLifetime(d time.Duration) Option {
 //
 // A use extends the session once a quarter of the timeout has passed. Therefore a
 // session costs at most four writes per timeout, for any number of requests. The
-// session may end early, by at most a quarter of the timeout, and never late. A use
-// does not extend the session while another transaction has locked its row, because a
-// lookup never waits. It does not extend it in a caller's transaction or on a read-only
-// server either.
+// session never ends late. It may end early, by at most a quarter of the timeout, or by
+// more if its uses could not extend it: while another transaction has locked its row,
+// because a lookup never waits, in a caller's transaction, and on a read-only server.
 //
 // Each session keeps the timeout it was stored with.
 //

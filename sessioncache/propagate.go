@@ -13,14 +13,17 @@ import (
 )
 
 // NearCacheStaleness is 250 ms. A near cache ([WithNearCache]) may show what was before
-// a change for so long after the change's commit. While a near cache is in use on any
-// server, a change therefore waits for so long before it returns: Delete,
-// DeleteSession, DeleteUserSessions, DeleteAll, Revoke, Retire, Update, UpdateSession,
-// Renew, Issue with [MaxSessions], a Set that returns [ErrConflict], and a Tx that
-// changes sessions. Lookups and all other Sets and Issues do not wait.
+// a change for so long after the change's commit. While near caches are in use, a
+// change therefore waits for so long before it returns: Delete, DeleteSession,
+// DeleteUserSessions, DeleteAll, Revoke, Retire, Update, UpdateSession, Renew, Issue
+// with [MaxSessions], a Set that returns [ErrConflict], and a Tx that changes sessions.
+// Lookups and all other Sets and Issues do not wait.
 //
-// It cannot be set, because a change on one server must wait for as long as an entry is
-// valid on another.
+// Near caches are in use from the first poll of any server until an operator runs
+// sessionctl near-cache off.
+//
+// The constant cannot be set: all servers must agree on it. It is 50 ms longer than an
+// entry of a near cache is valid.
 const NearCacheStaleness = nearcache.Fresh + 50*time.Millisecond
 
 // notUsedFor is how long the answer "no near cache is in use" counts. A near cache
@@ -33,9 +36,10 @@ const usedFor = time.Second
 
 // AwaitNearCaches waits until no near cache on any server shows what was before the
 // changes that have been committed. Call it after the commit of your own transaction
-// (see [Cache.WithTx]), or after raw SQL. All other calls wait by themselves. It
-// returns at once if no near cache is in use, and after [NearCacheStaleness] at the
-// latest. It fails only when ctx ends, with [ErrNotAwaited].
+// (see [Cache.WithTx]), or after raw SQL. Outside a transaction, calls that have to
+// wait do so by themselves ([NearCacheStaleness]). It returns at once if no near cache
+// is in use, and after NearCacheStaleness at the latest. It fails only when ctx ends,
+// with [ErrNotAwaited].
 func (c *Cache[T]) AwaitNearCaches(ctx context.Context) error {
 	return c.awaitNearCaches(ctx, nearcache.Now())
 }

@@ -68,8 +68,9 @@ type purge struct {
 
 // Purge removes expired sessions from the table, oldest first, and returns how many.
 // Then it removes changes from the change feed (migration 3) that no near cache needs
-// any more. Only disk space depends on Purge: lookups never return an expired session,
-// and a near cache that is too far behind empties itself.
+// any more. It frees disk space. An expired session opens nothing, purged or not;
+// [Cache.Session] finds it until it is purged. A near cache that is too far behind
+// empties itself.
 //
 // Purge removes a thousand rows at a time. After each batch it pauses for three times
 // as long as the batch took, so it slows down on a busy server. Any number of processes

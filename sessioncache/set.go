@@ -9,11 +9,11 @@ import (
 // Set stores a user under a new plain session id. The session is live from now on, by
 // the database's clock, as long as [WithLifetime] and [WithIdleTimeout] say.
 //
-// An id is never used twice. If it exists already, live or expired, Set deletes that
-// session and returns [ErrConflict]: an attacker has planted the id (session fixation),
-// or a bug makes ids twice. Nobody stays logged in under such an id. So do not repeat a
-// Set after its answer was lost: if the first Set was stored, the second one ends it.
-// The user then has to log in again, under a new id.
+// Use an id only once. If it exists already, live or expired, Set deletes that session
+// and returns [ErrConflict]: an attacker has planted the id (session fixation), or a
+// bug makes ids twice. Nobody stays logged in under such an id. So do not repeat a Set
+// after its answer was lost: if the first Set was stored, the second one ends it. The
+// user then has to log in again, under a new id.
 //
 // If two Sets use one id, the session is gone when the second has returned ErrConflict.
 // A third Set that runs at the same time may store a new one.

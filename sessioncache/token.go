@@ -110,16 +110,17 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 //
 // A token that [Cache.Renew] has replaced opens nothing. If it is used within ten
 // seconds of the renewal, the error is [ErrSuperseded], because the request was in
-// flight: sent again with the new token it succeeds. If it is used later, ok is false,
-// because somebody has kept the old token. That use also ends the session, unless the
-// renewal was a re-authentication: nobody can tell which of the two holders of a token
-// is the user (RFC 9700 section 4.14.2). Only the last superseded token is known. An
-// older one is like any unknown token.
+// flight: sent again with the new token it succeeds. If it is used later, ok is false
+// and the session ends, because two parties hold its tokens, and nobody can tell which
+// of them is the user (RFC 9700 section 4.14.2). After a re-authentication the session
+// stays, because the holder of the new token is the user. Only the last superseded
+// token is known. An older one is like any unknown token.
 //
 // With [ErrUnreadableSession] the session exists, but T does not decode its user.
 //
-// When ok is false, session still has everything except its User, and its State tells
-// why, if the token is or was the session's. For any other token it is zero.
+// When ok is false, session is filled without its User, and its State tells why, if the
+// session is still stored and the token is its current or last superseded one.
+// Otherwise session is zero.
 func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session Session[T], ok bool, err error) {
 	const op = "authenticate"
 	if err := checkToken(op, token); err != nil {
@@ -270,8 +271,8 @@ func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, erro
 // Renew gives a session a new token. Call it whenever a user's privileges change (OWASP
 // Session Management Cheat Sheet, "Renew the Session ID After Any Privilege Level
 // Change"). The session keeps its handle and its user, and its times unless the renewal
-// is [Reauthenticated]. There is no moment at which both tokens open the session, or
-// neither.
+// is [Reauthenticated]. In the database there is no moment at which both tokens open
+// the session, or neither.
 //
 // ok is false when the token opens no session. If several calls renew one token at
 // once, one succeeds and the others return [ErrSuperseded]. If the answer of a renewal
@@ -316,12 +317,13 @@ func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOp
 	return renewed, true, nil
 }
 
-// Revoke ends the session that a token opens. Once it has returned nil, no server finds
-// the session. A token that opens no session is not an error.
+// Revoke ends the session that a token opens. Once it has returned nil, the token opens
+// no session on any server. A token that opens no session is not an error.
 //
 // The last superseded token ends the session, too. The exception is a token that a
 // re-authentication replaced more than ten seconds ago: then the holder of the new
-// token is the user. An older token is unknown and ends nothing.
+// token is the user, and Revoke ends nothing. An older token is unknown and ends
+// nothing.
 func (c *Cache[T]) Revoke(ctx context.Context, token sid.Token) error {
 	err := c.revokeToken(ctx, token)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)

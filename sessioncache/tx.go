@@ -31,13 +31,17 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 }
 
 // Tx runs fn in a transaction at isolation level read committed, and commits it when fn
-// returns nil. cache is this Cache in the transaction (see [Cache.WithTx]). Inside a
-// transaction, Tx makes a savepoint. If cache has changed sessions, Tx waits for near
-// caches after the commit ([NearCacheStaleness]).
+// returns nil. cache is this Cache in the transaction (see [Cache.WithTx]). If cache
+// has changed sessions, Tx waits for near caches after the commit
+// ([NearCacheStaleness]).
 //
-// An error of fn rolls the transaction back and is returned as it is. An error of
-// beginning or committing is [ErrUnavailable]: the transaction may have been committed
-// or not.
+// An error of fn rolls the transaction back and is returned as it is. If the
+// transaction cannot begin, the error is [ErrUnavailable] and nothing has happened. If
+// the commit fails, the error is ErrUnavailable and the transaction may have been
+// committed or not.
+//
+// On a Cache in a transaction, Tx makes a savepoint instead. The isolation level is
+// that of the transaction, and after its commit you call [Cache.AwaitNearCaches].
 func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) error) error {
 	const op = "transaction"
 	tx, err := c.begin(ctx)

@@ -30,9 +30,8 @@ func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) e
 	return ok, c.propagate(ctx, err)
 }
 
-// UpdateSession is [Cache.Update] for the session that a token opens. A superseded token
-// changes nothing: within ten seconds of the renewal the error is [ErrSuperseded], as
-// with [Cache.Authenticate].
+// UpdateSession is [Cache.Update] for the session that a token opens. A superseded
+// token changes no user: it is treated as in [Cache.Authenticate].
 func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change func(user *T) error) (ok bool, err error) {
 	const op = "update the session"
 	k, err := c.keyOf(op, token)

@@ -37,7 +37,7 @@ func (c *Cache[T]) UserSessions(ctx context.Context, userID string) ([]Session[T
 	return sessions, nil
 }
 
-// DeleteUserSessions ends the sessions of a user, except those that handles name: log
+// DeleteUserSessions ends all sessions of a user, except those whose handles are given: log
 // out everywhere, or everywhere else. It also ends plain and anonymous sessions. It
 // returns how many rows it deleted, including those of expired sessions and of sessions
 // that [Cache.Retire] has ended.
