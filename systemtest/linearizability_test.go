@@ -44,7 +44,7 @@ const (
 // workload is what the clients do with sessions of one kind.
 type workload interface {
 	// step makes a call of a client, with readOnly one that changes nothing. An error
-	// other than ErrUnavailable is one that no call may end with, here and below.
+	// that isUnknown does not take is one that no call may end with, here and below.
 	step(ctx context.Context, client int, readOnly bool) error
 
 	// keep stores a session that nobody else knows, and ends it again or not.
@@ -100,6 +100,12 @@ func check(t *testing.T, model porcupine.Model, history []porcupine.Operation, r
 		picture := filepath.Join(os.TempDir(), fmt.Sprintf("history-%d.html", time.Now().UnixNano()))
 		t.Errorf("not linearizable: see %s, %v", picture, porcupine.VisualizePath(model, info, picture))
 	}
+}
+
+// isUnknown tells whether a call ended without a result. After ErrNotAwaited the change has
+// happened, but when is as unknown as after ErrUnavailable.
+func isUnknown(err error) bool {
+	return errors.Is(err, sessioncache.ErrUnavailable) || errors.Is(err, sessioncache.ErrNotAwaited)
 }
 
 // environment is where a fault happens.
@@ -163,7 +169,7 @@ func record(t *testing.T, env environment, start func(pools [servers]*pgxpool.Po
 				switch {
 				case answered:
 					n++
-				case errors.Is(err, sessioncache.ErrUnavailable):
+				case isUnknown(err):
 					h.unanswered.Add(1)
 					time.Sleep(rand.N(20 * time.Millisecond)) // as a client that tries again would
 				default:

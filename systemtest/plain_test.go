@@ -119,7 +119,7 @@ func (w *plain) call(ctx context.Context, client int, in input) error {
 		w.note(client, input{in.key, kindFind, ""}, output{}, began, ended)
 		w.note(client+clients, input{in.key, kindDelete, ""}, output{}, began, ended)
 		return nil
-	case errors.Is(err, sessioncache.ErrUnavailable) && in.kind != kindGet: // which says nothing, and changes nothing
+	case isUnknown(err) && in.kind != kindGet: // which says nothing, and changes nothing
 		w.unknown[client]++
 		w.note(client, in, output{unknown: true}, began, never)
 	case err == nil:

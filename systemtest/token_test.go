@@ -199,7 +199,7 @@ func (w *tokens) call(ctx context.Context, client int, in tokenInput, token publ
 		}
 		return err
 	})
-	if errors.Is(err, sessioncache.ErrUnavailable) {
+	if isUnknown(err) {
 		out, ended = tokenOutput{unknown: true}, never
 	} else if err != nil {
 		return err
