@@ -120,14 +120,18 @@ log_disconnections = 0
 	go func() {
 		defer close(stopped)
 		for {
-			exit := make(chan error, 1)
-			go func() { exit <- pgbouncer.Wait() }()
+			exited := make(chan struct{})
+			var reason error
+			go func() {
+				defer close(exited)
+				reason = pgbouncer.Wait()
+			}()
 			select {
-			case err := <-exit:
-				ended = append(ended, err)
+			case <-exited:
+				ended = append(ended, reason)
 			case <-over:
 				_ = pgbouncer.Process.Kill()
-				<-exit
+				<-exited
 				return
 			}
 			time.Sleep(100 * time.Millisecond) // not to try again and again
