@@ -11,18 +11,15 @@ import (
 // purgeFeed removes changes that are more than ten minutes old from the feed, in
 // batches. A near cache that has not polled since then notices, and empties its memory.
 func (c *Cache[T]) purgeFeed(ctx context.Context, p *purge) error {
-	if fed, err := c.hasFeed(ctx); err != nil || !fed { // before the migration, or on Citus
-		return err
-	}
 	var changes int64
-	err := p.run(ctx, func() (more bool, err error) {
-		deleted, err := c.purgeChanges(ctx)
-		changes += deleted
-		return deleted >= purgeBatch, err
+	_, err := c.withFeed(ctx, func() error {
+		return p.run(ctx, func() (more bool, err error) {
+			deleted, err := c.purgeChanges(ctx)
+			changes += deleted
+			return deleted >= purgeBatch, err
+		})
 	})
 	switch {
-	case c.feedMissing(err):
-		return nil
 	case errors.Is(err, errRawTransaction): // no savepoint is possible, and an error would abort the transaction
 		return nil
 	case rolledBack(err): // another purge is at work

@@ -56,18 +56,15 @@ type FeedStats struct {
 // migration, or on Citus. It needs SELECT on session_change and session_change_state.
 func (c *Cache[T]) FeedStats(ctx context.Context) (stats FeedStats, ok bool, err error) {
 	const op = "feed stats"
-	if fed, err := c.hasFeed(ctx); err != nil || !fed {
-		return FeedStats{}, false, interpret(op, err)
-	}
 	var row db.GetChangeFeedStatsRow
-	err = c.inTx(ctx, func(queries *db.Queries) error { // in a caller's transaction a savepoint: without a feed the transaction must go on
-		row, err = queries.GetChangeFeedStats(ctx)
-		return err
+	ok, err = c.withFeed(ctx, func() error {
+		// In a caller's transaction a savepoint: without a feed the transaction must go on.
+		return c.inTx(ctx, func(queries *db.Queries) (err error) {
+			row, err = queries.GetChangeFeedStats(ctx)
+			return err
+		})
 	})
-	switch {
-	case c.feedMissing(err):
-		return FeedStats{}, false, nil
-	case err != nil:
+	if err != nil || !ok {
 		return FeedStats{}, false, interpret(op, err)
 	}
 	return FeedStats{Changes: row.Changes, Bytes: row.Bytes, Age: duration(row.CandidateAge), NearCaches: row.NearCaches}, true, nil

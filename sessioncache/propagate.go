@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 )
@@ -134,21 +135,18 @@ func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
 	}
 	u := &c.shared.use
 	asked := nearcache.Now()
-	fed, err := c.hasFeed(ctx)
-	if err != nil {
+	var use db.GetNearCacheUseRow // without a feed there is no near cache
+	_, err = c.withFeed(ctx, func() (err error) {
+		use, err = c.queries.GetNearCacheUse(ctx)
+		return err
+	})
+	switch {
+	case err != nil:
 		return false, err
+	case use.InRecovery: // it may lag behind
+		return true, nil
 	}
-	if fed { // without a feed there is no near cache
-		use, err := c.queries.GetNearCacheUse(ctx)
-		switch {
-		case c.feedMissing(err):
-		case err != nil:
-			return false, err
-		case use.InRecovery: // it may lag behind
-			return true, nil
-		}
-		used = use.Used
-	}
+	used = use.Used
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if used {
@@ -159,24 +157,20 @@ func (c *Cache[T]) readUse(ctx context.Context) (used bool, err error) {
 	return used, nil
 }
 
-// hasFeed tells whether there is a change feed. It asks the database until there is one,
-// because a query of a missing feed would write an error to the server's log.
-func (c *Cache[T]) hasFeed(ctx context.Context) (bool, error) {
-	if c.shared.use.fed.Load() {
-		return true, nil
+// withFeed runs queries of the change feed, unless there is none. It asks the database until
+// there is a feed, because a query of a missing one would write an error to the server's log.
+func (c *Cache[T]) withFeed(ctx context.Context, run func() error) (fed bool, err error) {
+	known := &c.shared.use.fed
+	if !known.Load() {
+		if fed, err := c.queries.HasChangeFeed(ctx); err != nil || !fed {
+			return false, err
+		}
+		known.Store(true)
 	}
-	fed, err := c.queries.HasChangeFeed(ctx)
-	if fed {
-		c.shared.use.fed.Store(true)
+	err = run()
+	if hasCode(err, undefinedTable) { // it was migrated away
+		known.Store(false)
+		return false, nil
 	}
-	return fed, err
-}
-
-// feedMissing tells whether a query of the change feed failed because it was migrated away.
-func (c *Cache[T]) feedMissing(err error) bool {
-	if !hasCode(err, undefinedTable) {
-		return false
-	}
-	c.shared.use.fed.Store(false)
-	return true
+	return true, err
 }
