@@ -9,10 +9,6 @@ import (
 	"testing"
 )
 
-// notMeasured are words of a page that look like a measured figure and are none, each
-// with a comment that says why.
-var notMeasured = []string{}
-
 var (
 	codeBlock   = regexp.MustCompile("(?s)```.*?\n```")
 	resultLink  = regexp.MustCompile(`\]\((?:\.\./)?(bench/results/[^)#]+)`)
@@ -64,9 +60,6 @@ func checkFigures(t *testing.T, page, text string, links [][]string) {
 		results += string(result) + "\n"
 	}
 	text = codeAndURLs.ReplaceAllString(text, "")
-	for _, words := range notMeasured {
-		text = strings.ReplaceAll(text, words, "")
-	}
 	if found := measured.FindString(text); found != "" && len(links) == 0 {
 		t.Errorf("%s: %q has no link to a file under bench/results/:\n%s", page, found, text)
 	}

@@ -70,6 +70,18 @@ func lock(t *testing.T, pool *pgxpool.Pool, id string) (unlock func()) {
 	}
 }
 
+// waitUntilDeleted waits until a plain session is not in the table any more.
+func waitUntilDeleted(t *testing.T, pool *pgxpool.Pool, id string) {
+	t.Helper()
+	suite.Eventually(t, "the session is deleted", func() bool {
+		var left int
+		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM session_cache WHERE sessionid = $1", id).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		return left == 0
+	})
+}
+
 // waitsForLock waits until some statement waits for a lock.
 func waitsForLock(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
@@ -113,13 +125,7 @@ func TestDeleteThatFindsNothing(t *testing.T) {
 		warm(t, near, id)
 		first := make(chan error, 1)
 		go func() { first <- other.Delete(t.Context(), id) }()
-		suite.Eventually(t, "the session is deleted", func() bool {
-			var left int
-			if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM session_cache WHERE sessionid = $1", id).Scan(&left); err != nil {
-				t.Fatal(err)
-			}
-			return left == 0
-		})
+		waitUntilDeleted(t, pool, id)
 		if err := sessioncache.New[raw](pool).Delete(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
@@ -257,13 +263,7 @@ func TestFlagBeingRead(t *testing.T) {
 			stop := keepWarm(t, near, id)
 			deleted := make(chan error, 1)
 			go func() { deleted <- other.Delete(t.Context(), id) }()
-			suite.Eventually(t, "the session is deleted", func() bool {
-				var left int
-				if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM session_cache WHERE sessionid = $1", id).Scan(&left); err != nil {
-					t.Fatal(err)
-				}
-				return left == 0
-			})
+			waitUntilDeleted(t, pool, id)
 			close(g.open)
 			if err := <-deleted; err != nil {
 				t.Fatal(err)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sid"
 )
@@ -30,14 +29,10 @@ func TestNearCacheOnAStandby(t *testing.T) {
 	defer primaryPool.Close()
 	standbyPool := newPool(t, p.standby.url("sessions"))
 	defer standbyPool.Close()
-	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = log.Close() }()
+	var log suite.Log
 	primary := sessioncache.New[json.RawMessage](primaryPool)
 	near := sessioncache.New[json.RawMessage](standbyPool, sessioncache.WithNearCache(10),
-		sessioncache.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+		sessioncache.WithLogger(log.Logger(slog.LevelInfo)))
 
 	id := sid.New().String()
 	if err := primary.Set(ctx, id, json.RawMessage(`{}`)); err != nil {
@@ -74,9 +69,9 @@ func TestNearCacheOnAStandby(t *testing.T) {
 	if err := primaryPool.QueryRow(ctx, "SELECT near_caches FROM session_change_state").Scan(&use); err != nil || use != "unused" {
 		t.Errorf("near caches are %s, %v; want unused", use, err)
 	}
-	said, err := os.ReadFile(log.Name())
-	if err != nil || strings.Count(string(said), "\n") != 1 || !strings.Contains(string(said), "near cache without a change feed") {
-		t.Errorf("the log says: %s, %v", said, err)
+	said := log.String()
+	if strings.Count(said, "\n") != 1 || !strings.Contains(said, "near cache without a change feed") {
+		t.Errorf("the log says: %s", said)
 	}
 	t.Logf("%s", said)
 }

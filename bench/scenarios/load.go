@@ -25,7 +25,7 @@ func (l latencies) micros(percentile int) float64 {
 	if len(l) == 0 {
 		return 0
 	}
-	return float64(l[(len(l)-1)*percentile/100]) / float64(time.Microsecond)
+	return micros(l[(len(l)-1)*percentile/100])
 }
 
 // perSecond is the rate of the calls that took so long together.

@@ -33,15 +33,27 @@ const (
 // distributed the table.
 func Require(t *testing.T, needs ...Need) {
 	t.Helper()
+	for _, need := range needs {
+		if why := lack(t, need); why != "" {
+			t.Skip(why)
+		}
+	}
+}
+
+// Has tells whether a test has what it needs of its database.
+func Has(t *testing.T, need Need) bool {
+	t.Helper()
+	return lack(t, need) == ""
+}
+
+// lack says why a need is not met. It is empty if it is.
+func lack(t *testing.T, need Need) (why string) {
+	t.Helper()
 	lacks, err := lacking()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, need := range needs {
-		if why, ok := lacks[need]; ok {
-			t.Skip(why)
-		}
-	}
+	return lacks[need]
 }
 
 // lacking says what the databases of tests lack, and why. It looks at one of them, once a
