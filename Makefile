@@ -97,8 +97,8 @@ FUZZTIME := 1m
 
 .PHONY: fuzz
 fuzz: postgresql ## fuzz each target for a minute (FUZZTIME=10m)
-	@set -e; for target in sid:FuzzParse sid:FuzzParseToken .:FuzzInterpret .:FuzzUser .:FuzzCalls; do \
-		go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./sessioncache/$${target%%:*}; done
+	@set -e; for target in sid:FuzzParse sid:FuzzParseToken sessioncache:FuzzInterpret sessioncache:FuzzUser sessioncache:FuzzCalls; do \
+		go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./$${target%%:*}; done
 
 ##@ Change something
 

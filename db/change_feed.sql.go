@@ -8,7 +8,7 @@ package db
 import (
 	"context"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 const advanceChangeHorizon = `-- name: AdvanceChangeHorizon :execrows

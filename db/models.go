@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // A login: who it belongs to and for how long. It is live from its start to its end, both included, by the time of the statement.

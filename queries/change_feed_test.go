@@ -15,7 +15,7 @@ import (
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 func poll(t *testing.T, q *db.Queries, since db.PollChangesRow) db.PollChangesRow {

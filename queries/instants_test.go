@@ -11,7 +11,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/internal/suite"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // undone runs do in a transaction, or a savepoint of one, that is rolled back.

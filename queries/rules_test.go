@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // TestRules keeps the statements to what keeps sessions apart: plain ones from those

@@ -13,7 +13,7 @@ import (
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 func TestTokenQueries(t *testing.T) {

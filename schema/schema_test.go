@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // legacyTable is the table as rhaptos2 made it.

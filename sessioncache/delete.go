@@ -5,7 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Delete ends a plain session. Once it has returned nil, no server finds the session.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // How often Ended asks the database, with a change feed and without.

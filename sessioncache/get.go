@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Get returns the user of a live plain session. ok is false, and err nil, when the

@@ -9,7 +9,7 @@ import (
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // lookUp finds a session, in a batch if there is no free slot. It returns nil if there

@@ -11,7 +11,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/changefeed"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // WithNearCache has Get and Authenticate answer from memory, which holds up to entries

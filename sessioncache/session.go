@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Session is a session with a token. All times are by the database's clock, in UTC.

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // supersededGrace is how long a request with the superseded token may still be in flight.

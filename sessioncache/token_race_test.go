@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // TestRenewRacingEnd: a call that ends a session has ended it once it returns nil,

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Update changes the user of a live plain session. It calls change once, with the

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // UserSessions lists the live sessions of a user, newest first: sessions with a token

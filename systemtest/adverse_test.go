@@ -17,7 +17,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 var load = flag.Duration("load", 3*time.Second, "how long TestOverload and TestPurgersAmongCallers go on")

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // pair is a primary and its synchronous standby.

@@ -15,7 +15,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // TestNearCacheOnAStandby has a near cache on a pool of a standby, which has no feed. The

@@ -10,7 +10,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // nearTurnedOff turns near caches off, as sessionctl near-cache off does, and on again

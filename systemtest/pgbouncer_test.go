@@ -28,7 +28,7 @@ func TestPgBouncer(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			suite := exec.CommandContext(t.Context(), "go", "test", "-count=1",
 				"-skip", "ExampleWithNearCache|ExampleCache_Changed|/cache_statement|/describe_exec",
-				"./cmd/...", "./examples/webapp", "./queries", "./schema", "./sessioncache", "./sessioncache/sid", "./sessioncache/sessiontest/...")
+				"./cmd/...", "./examples/webapp", "./queries", "./schema", "./sessioncache", "./sid", "./sessioncache/sessiontest/...")
 			suite.Dir = ".."
 			suite.Env = append(os.Environ(), "SESSIONCACHE_DATABASE_URL="+url+"&default_query_exec_mode="+mode)
 			if output, err := suite.CombinedOutput(); err != nil {

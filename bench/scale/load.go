@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 type cache = sessioncache.Cache[json.RawMessage]

@@ -29,7 +29,7 @@ import (
 	"github.com/rhaptos/sessiondb/bench/internal/proxy"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // connections is MaxConns of every pool.

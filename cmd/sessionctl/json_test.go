@@ -11,7 +11,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/rhaptos/sessiondb/internal/suite"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // TestJSON runs on a terminal, too: what is asked for as JSON is no other there.

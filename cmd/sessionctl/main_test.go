@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rhaptos/sessiondb/internal/suite"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 func TestSessions(t *testing.T) {

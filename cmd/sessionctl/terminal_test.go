@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/internal/suite"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // dangerous are characters that a terminal obeys, or that change the direction of the

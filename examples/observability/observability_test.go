@@ -22,7 +22,7 @@ import (
 	"github.com/rhaptos/sessiondb/examples/observability"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 func TestExporters(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // maxCookieSize is the largest length of a Set-Cookie line, in bytes. Browsers drop

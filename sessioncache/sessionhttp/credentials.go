@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // maxTokens is how many session cookies of a request are read.

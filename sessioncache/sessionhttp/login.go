@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Login starts a session for a user, and sets its cookies. The caller has authenticated

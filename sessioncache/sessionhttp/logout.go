@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Logout ends the session of the request and clears its cookies. Without a session it

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Renew gives the session of the request a new token, and sets its cookie. Call it when

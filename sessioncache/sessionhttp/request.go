@@ -9,7 +9,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp/internal/fake"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // lookupTTL is how long the result of a lookup is used within a request. All calls of a

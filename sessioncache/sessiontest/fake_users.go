@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // The kinds of fake users for [FakeUsers].

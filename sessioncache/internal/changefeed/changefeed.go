@@ -16,7 +16,7 @@ import (
 	"math"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // ErrTurnedOff is returned by Poll when near caches have been turned off or are being

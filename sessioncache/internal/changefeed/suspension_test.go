@@ -12,7 +12,7 @@ import (
 	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/changefeed"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // The tests here suspend a reader at one point, as SIGSTOP does, while the database goes

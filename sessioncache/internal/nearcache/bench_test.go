@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // BenchmarkHit measures Get with the real clocks while polls are applied. Two thirds of

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // clocks are what a reader's clocks show: now is the true time since the test began, and

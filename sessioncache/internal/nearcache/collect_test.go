@@ -7,7 +7,7 @@ import (
 	"weak"
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // There is nothing to close: a Cache that nobody uses any more is collected, with its

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Get returns the value of id, and the time since the lookup that found it was sent. ok

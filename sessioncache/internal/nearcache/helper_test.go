@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // server is the one that answers polls and lookups, unless a test says otherwise.

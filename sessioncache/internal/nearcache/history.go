@@ -3,7 +3,7 @@ package nearcache
 import (
 	"slices"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // maxHistory is the largest number of ids in a history.

@@ -3,7 +3,7 @@ package nearcache
 import (
 	"time"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Ticket is taken before a lookup is sent.

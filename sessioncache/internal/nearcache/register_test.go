@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // A change waits this long after its commit, by its own clock, which goes too fast. The

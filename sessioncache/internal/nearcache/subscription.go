@@ -3,7 +3,7 @@ package nearcache
 import (
 	"sync"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // topic is what all subscribers of one id share.

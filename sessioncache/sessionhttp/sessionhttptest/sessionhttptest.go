@@ -8,7 +8,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp/internal/fake"
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // As returns a copy of the request in which the user has just logged in. Pass it to the

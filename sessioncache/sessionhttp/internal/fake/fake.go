@@ -4,7 +4,7 @@ package fake
 import (
 	"sync"
 
-	"github.com/rhaptos/sessiondb/sessioncache/sid"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Key is the key of a [Login] in a request's context.
