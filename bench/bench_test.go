@@ -14,7 +14,7 @@ import (
 func TestRun(t *testing.T) {
 	t.Parallel()
 	o := options{
-		callers: []int{1, 8}, rounds: 1, sample: 20 * time.Millisecond,
+		callers: []int{1, 8}, hot: []int{10, hotSessions}, rounds: 1, sample: 20 * time.Millisecond,
 		sessions: 1000, payload: 570, pool: 4, out: t.TempDir(), name: "latest",
 	}
 	if err := run(o); err != nil {

@@ -29,7 +29,7 @@ var plotted = []struct {
 // writeChart draws how many Gets of hot sessions a second the targets do at each number of
 // callers, if they were measured.
 func (r report) writeChart(path string) error {
-	gets := slices.DeleteFunc(slices.Clone(r.Results), func(one result) bool { return one.Operation != "get hot" })
+	gets := slices.DeleteFunc(slices.Clone(r.Results), func(one result) bool { return one.Operation != getHot || one.Hot != hotSessions })
 	if len(gets) == 0 {
 		return nil
 	}

@@ -27,6 +27,7 @@ import (
 // options are what the command line says.
 type options struct {
 	callers  []int
+	hot      []int
 	rounds   int
 	sample   time.Duration
 	sessions int
@@ -42,6 +43,7 @@ type options struct {
 func main() {
 	o := options{command: strings.Join(append([]string{"go run ."}, os.Args[1:]...), " ")}
 	callers := flag.String("callers", "1,16,64,256,1024", "how many callers at once, separated by commas")
+	hot := flag.String("hot", strconv.Itoa(hotSessions), "of how many sessions \"get hot\" looks one up, separated by commas")
 	flag.IntVar(&o.rounds, "rounds", 5, "how many samples of each target; the table shows medians")
 	flag.DurationVar(&o.sample, "sample", time.Second, "how long a sample takes")
 	flag.IntVar(&o.sessions, "sessions", 100_000, "how many sessions are stored before")
@@ -53,16 +55,14 @@ func main() {
 	proxyTo := flag.String("proxy", "", "run as the delaying proxy of this address (bench starts itself so)")
 	flag.Parse()
 	o.name = resultName(o.only, flag.CommandLine)
-	for _, n := range strings.Split(*callers, ",") {
-		c, err := strconv.Atoi(n)
-		if err != nil || c < 1 {
-			fmt.Fprintln(os.Stderr, "bench: -callers:", n, "is not a number of callers")
-			os.Exit(2)
-		}
-		o.callers = append(o.callers, c)
-	}
 
-	var err error
+	var err, errHot error
+	o.callers, err = numbers(*callers)
+	o.hot, errHot = numbers(*hot)
+	if err := errors.Join(err, errHot); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
 	if *proxyTo != "" {
 		err = runProxy(*proxyTo, o.delay)
 	} else {
@@ -74,13 +74,25 @@ func main() {
 	}
 }
 
+// numbers reads positive numbers that are separated by commas.
+func numbers(list string) (all []int, err error) {
+	for _, text := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is not a positive number", text)
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
 // resultName names the files of results after what is measured and the settings that
 // change what is measured. More samples only make it more precise.
 func resultName(only string, flags *flag.FlagSet) string {
 	name := cmp.Or(only, "latest")
 	flags.Visit(func(f *flag.Flag) {
 		switch f.Name {
-		case "callers", "delay", "payload", "pool", "sessions":
+		case "callers", "delay", "hot", "payload", "pool", "sessions":
 			name += "-" + f.Name + "-" + strings.NewReplacer(",", "-", "µ", "u").Replace(f.Value.String())
 		}
 	})

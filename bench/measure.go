@@ -23,8 +23,9 @@ type target struct {
 	// kind, plain or with a token.
 	operations map[string]operation
 
-	// fill, for an operation of the same name, is called before each sample. It may be nil.
-	fill map[string]func(context.Context) error
+	// keeps tells that the client keeps sessions in memory. Before a sample of "get hot" it
+	// looks each of them up once.
+	keeps bool
 
 	// statements counts those sent to the database so far. It may be nil.
 	statements func() uint64
@@ -59,12 +60,13 @@ type sample struct {
 type result struct {
 	Target    string   `json:"target"`
 	Operation string   `json:"operation"`
+	Hot       int      `json:"hot,omitempty"` // of how many sessions one is looked up; 0: of all
 	Callers   int      `json:"callers"`
 	Samples   []sample `json:"samples"`
 }
 
 // operations are all, in the order of the report.
-var operations = []string{"get", "set", "authenticate", "get hot", "get zipf"}
+var operations = []string{"get", "set", "authenticate", getHot, "get zipf"}
 
 // run measures each operation at each number of callers.
 func (all targets) run(ctx context.Context, o options) (results []result, err error) {
@@ -72,12 +74,18 @@ func (all targets) run(ctx context.Context, o options) (results []result, err er
 		if !o.measures(operation) {
 			continue
 		}
-		for _, callers := range o.callers {
-			group, err := all.runGroup(ctx, o, operation, callers)
-			if err != nil {
-				return nil, err
+		sizes := []int{0}
+		if operation == getHot {
+			sizes = o.hot
+		}
+		for _, hot := range sizes {
+			for _, callers := range o.callers {
+				group, err := all.runGroup(ctx, o, operation, hot, callers)
+				if err != nil {
+					return nil, err
+				}
+				results = append(results, group...)
 			}
-			results = append(results, group...)
 		}
 	}
 	fmt.Fprintln(os.Stderr)
@@ -86,17 +94,20 @@ func (all targets) run(ctx context.Context, o options) (results []result, err er
 
 // runGroup takes a sample of each target in every round, in an order that changes from
 // round to round.
-func (all targets) runGroup(ctx context.Context, o options, operation string, callers int) (group []result, err error) {
+func (all targets) runGroup(ctx context.Context, o options, operation string, hot, callers int) (group []result, err error) {
 	var measure []func() (sample, error)
 	add := func(name string, one func() (sample, error)) {
-		group = append(group, result{Target: name, Operation: operation, Callers: callers})
+		group = append(group, result{Target: name, Operation: operation, Hot: hot, Callers: callers})
 		measure = append(measure, one)
 	}
 	for _, t := range all.stores {
 		if do, ok := t.operations[operation]; ok {
+			if hot > 0 {
+				do = do.among(hot)
+			}
 			add(t.name, func() (sample, error) {
-				if fill := t.fill[operation]; fill != nil {
-					if err := fill(ctx); err != nil {
+				if hot > 0 && t.keeps {
+					if err := lookUpEach(ctx, do, hot); err != nil {
 						return sample{}, err
 					}
 				}

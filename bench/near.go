@@ -14,8 +14,11 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// hotSessions is how many of the sessions are looked up by the operation "get hot", and
-// how many a near cache has room for in "get zipf".
+// getHot looks up few of the sessions, again and again.
+const getHot = "get hot"
+
+// hotSessions is how many of the sessions "get hot" looks up if nothing else is asked for,
+// and how many a near cache has room for in "get zipf".
 const hotSessions = 10_000
 
 // zipf picks sessions by a Zipf distribution with exponent 1.1: the first one is asked
@@ -40,14 +43,13 @@ func (z *zipf) next() int {
 // near looks sessions up in a near cache, where a logout on any server counts as soon as
 // it has returned.
 func (pg *postgres) near(_ context.Context, pool *pgxpool.Pool) (target, error) {
-	all := sessioncache.New[json.RawMessage](pool, sessioncache.WithNearCache(2*hotSessions))
+	hot := sessioncache.New[json.RawMessage](pool, sessioncache.WithNearCache(2*hotSessions))
 	tenth := sessioncache.New[json.RawMessage](pool, sessioncache.WithNearCache(hotSessions))
-	operations := pg.hotAndZipf(all, tenth)
 	return target{
 		name:       "sessioncache, near cache",
-		operations: operations,
-		fill:       map[string]func(context.Context) error{"get hot": pg.stored.fillHot(operations["get hot"])},
-		statements: func() uint64 { return statements(all.Metrics()) + statements(tenth.Metrics()) },
+		operations: pg.hotAndZipf(hot, tenth),
+		keeps:      true,
+		statements: func() uint64 { return statements(hot.Metrics()) + statements(tenth.Metrics()) },
 	}, nil
 }
 
@@ -64,8 +66,8 @@ func (pg *postgres) withoutNearCache(_ context.Context, pool *pgxpool.Pool) (tar
 func (pg *postgres) hotAndZipf(hot, zipfian *sessioncache.Cache[json.RawMessage]) map[string]operation {
 	distribution := newZipf(len(pg.stored.keys))
 	return map[string]operation{
-		"get hot": func(ctx context.Context, i int) error {
-			_, ok, err := hot.Get(ctx, pg.stored.hot(i))
+		getHot: func(ctx context.Context, i int) error {
+			_, ok, err := hot.Get(ctx, pg.stored.at(i))
 			return requireFound(ok, err)
 		},
 		"get zipf": func(ctx context.Context, _ int) error {
@@ -75,32 +77,30 @@ func (pg *postgres) hotAndZipf(hot, zipfian *sessioncache.Cache[json.RawMessage]
 	}
 }
 
-// statements is how many statements the Gets of a Cache took, polls included.
+// statements is how many statements the Gets of a Cache took.
 func statements(m sessioncache.Metrics) uint64 {
-	return m.Gets - m.NearCache.Hits - m.BatchedGets + m.GetBatches + m.NearCache.Polls
+	return m.Gets - m.NearCache.Hits - m.BatchedGets + m.GetBatches
 }
 
-// hot picks one of the first sessions by a random number.
-func (s sessionSet) hot(i int) string {
-	return s.keys[i%min(hotSessions, len(s.keys))]
+// among makes do look up one of the first hot sessions.
+func (do operation) among(hot int) operation {
+	return func(ctx context.Context, i int) error { return do(ctx, i%hot) }
 }
 
-// fillHot looks each of the hot sessions up once.
-func (s sessionSet) fillHot(get operation) func(context.Context) error {
-	return func(ctx context.Context) error {
-		const callers = 64
-		errs := make([]error, callers)
-		var all sync.WaitGroup
-		for caller := range callers {
-			all.Go(func() {
-				for i := caller; i < hotSessions && errs[caller] == nil; i += callers {
-					errs[caller] = get(ctx, i)
-				}
-			})
-		}
-		all.Wait()
-		return errors.Join(errs...)
+// lookUpEach looks each of the hot sessions up once.
+func lookUpEach(ctx context.Context, get operation, hot int) error {
+	const callers = 64
+	errs := make([]error, callers)
+	var all sync.WaitGroup
+	for caller := range callers {
+		all.Go(func() {
+			for i := caller; i < hot && errs[caller] == nil; i += callers {
+				errs[caller] = get(ctx, i)
+			}
+		})
 	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // clientSideCaching is Redis with the client's own cache: the server pushes what has
@@ -112,12 +112,12 @@ func (r redisServer) clientSideCaching(stored sessionSet, clean *cleanups) (targ
 	}
 	clean.add(func() error { client.Close(); return nil })
 	get := func(ctx context.Context, i int) error {
-		_, err := client.DoCache(ctx, client.B().Get().Key(stored.hot(i)).Cache(), time.Minute).AsBytes()
+		_, err := client.DoCache(ctx, client.B().Get().Key(stored.at(i)).Cache(), time.Minute).AsBytes()
 		return err
 	}
 	return target{
 		name: "Redis, rueidis with client-side caching", server: r.server,
-		operations: map[string]operation{"get hot": get},
-		fill:       map[string]func(context.Context) error{"get hot": stored.fillHot(get)},
+		operations: map[string]operation{getHot: get},
+		keeps:      true,
 	}, nil
 }

@@ -241,8 +241,8 @@ func (pg *postgres) scs(_ context.Context, pool *pgxpool.Pool) (target, error) {
 			_, ok, err := store.Find(pg.stored.at(i))
 			return requireFound(ok, err)
 		},
-		"get hot": func(_ context.Context, i int) error {
-			_, ok, err := store.Find(pg.stored.hot(i))
+		getHot: func(_ context.Context, i int) error {
+			_, ok, err := store.Find(pg.stored.at(i))
 			return requireFound(ok, err)
 		},
 		"set": func(_ context.Context, i int) error {

@@ -76,8 +76,8 @@ func redisTargets(ctx context.Context, memory, synced redisServer, stored sessio
 				_, err := pipelining.Do(ctx, pipelining.B().Get().Key(stored.at(i)).Build()).AsBytes()
 				return err
 			},
-			"get hot": func(ctx context.Context, i int) error {
-				_, err := pipelining.Do(ctx, pipelining.B().Get().Key(stored.hot(i)).Build()).AsBytes()
+			getHot: func(ctx context.Context, i int) error {
+				_, err := pipelining.Do(ctx, pipelining.B().Get().Key(stored.at(i)).Build()).AsBytes()
 				return err
 			},
 			"set": set(pipelining),

@@ -59,14 +59,14 @@ func (r result) median(figure func(sample) float64) float64 {
 func perSecond(s sample) float64 { return s.PerSecond }
 
 // baselines are the targets that the ratios are to, by operation.
-var baselines = map[string]string{"get": "scs pgxstore", "set": "scs pgxstore", "authenticate": plainGet, "get hot": "scs pgxstore", "get zipf": "sessioncache, raw JSON"}
+var baselines = map[string]string{"get": "scs pgxstore", "set": "scs pgxstore", "authenticate": plainGet, getHot: "scs pgxstore", "get zipf": "sessioncache, raw JSON"}
 
-// groups groups the results by operation and number of callers, as they ran.
+// groups groups the results by operation, hot sessions and number of callers, as they ran.
 func (r report) groups() [][]result {
 	var all [][]result
 	for _, one := range r.Results {
 		last := len(all) - 1
-		if last < 0 || all[last][0].Operation != one.Operation || all[last][0].Callers != one.Callers {
+		if last < 0 || all[last][0].Operation != one.Operation || all[last][0].Hot != one.Hot || all[last][0].Callers != one.Callers {
 			all = append(all, nil)
 			last++
 		}
@@ -98,7 +98,11 @@ func (r report) markdown() string {
 	fmt.Fprintf(&b, "The ratio is to %s in the same run: figures a second differ from machine to machine, ratios much less.\n", r.baselines())
 
 	for _, group := range r.groups() {
-		fmt.Fprintf(&b, "\n## %s, %d callers\n\n", strings.ToUpper(group[0].Operation[:1])+group[0].Operation[1:], group[0].Callers)
+		title := strings.ToUpper(group[0].Operation[:1]) + group[0].Operation[1:]
+		if hot := group[0].Hot; hot > 0 {
+			title += fmt.Sprintf(", %d sessions", hot)
+		}
+		fmt.Fprintf(&b, "\n## %s, %d callers\n\n", title, group[0].Callers)
 		fmt.Fprintf(&b, "| | a second | ratio | p50 µs | p99 µs | allocations | client CPU µs | server CPU µs | statements, %% |\n")
 		fmt.Fprintf(&b, "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 		var base float64

@@ -7,7 +7,6 @@ package db
 import (
 	"time"
 
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
@@ -37,36 +36,4 @@ type SessionCache struct {
 	AuthenticatedUTC *time.Time
 	// The user's id, read from userdict; NULL when it has none.
 	UserID *string
-}
-
-// The change feed: which sessions were changed or ended, by which transaction. Triggers on session_cache write it with their owner's rights; a role that runs a near cache needs SELECT.
-type SessionChange struct {
-	// The transaction that made the change.
-	Xact pgtype.Uint64
-	// The session that it changed or ended; NULL when it may be any.
-	SessionID pgtype.UUID
-}
-
-// One row at most, with an id for the time since the server last recovered from a crash or was promoted. A role that runs a near cache needs SELECT and INSERT.
-type SessionChangeEpoch struct {
-	// True: there is one row at most.
-	OneRow bool
-	// A random id.
-	Epoch sid.ID
-}
-
-// One row: how far the change feed is purged, and whether near caches are in use. A role that runs a near cache needs SELECT and UPDATE.
-type SessionChangeState struct {
-	// True: there is one row.
-	OneRow bool
-	// Changes of transactions before this one may have been purged.
-	Horizon pgtype.Uint64
-	// The next horizon.
-	Candidate pgtype.Uint64
-	// When the candidate was the oldest transaction under way, by the database's clock.
-	CandidateUTC time.Time
-	// Whether changes have to wait for near caches: unused, used, draining (near caches are being turned off) or off.
-	NearCaches string
-	// A random id for the time since near caches were last turned on; NULL until they first are.
-	Generation pgtype.UUID
 }

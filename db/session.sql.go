@@ -88,7 +88,6 @@ SELECT
         || int8send(coalesce(session_idle, 0))
         || coalesce(timestamptz_send(authenticatedutc), int8send(0))
         || coalesce(timestamptz_send(supersededutc), int8send(0))
-        || CASE WHEN pg_is_in_recovery() THEN int8send(0) ELSE timestamptz_send(pg_postmaster_start_time()) END
         || coalesce(secret, '')
         || coalesce(superseded, ''),
         'hex'
@@ -116,12 +115,11 @@ type GetSessionRow struct {
 // id is empty for a plain session. Metadata is in hex, so that the server's
 // bytea_output does not matter. It holds:
 //
-//	8 x 8 bytes, each a big-endian integer:
+//	7 x 8 bytes, each a big-endian integer:
 //	  start, end, deadline, and the time of this statement, in microseconds since 2000-01-01 UTC;
 //	  the idle timeout in microseconds, or 0;
 //	  the time of the last authentication, or 0;
 //	  the time of the last renewal, or 0;
-//	  the start of the server, or 0 on a standby;
 //	32 bytes, the digest of the secret, except for a plain session;
 //	32 bytes, the digest that the last renewal replaced, if there was a renewal.
 //
@@ -151,7 +149,6 @@ SELECT
         || int8send(coalesce(session_idle, 0))
         || coalesce(timestamptz_send(authenticatedutc), int8send(0))
         || coalesce(timestamptz_send(supersededutc), int8send(0))
-        || CASE WHEN pg_is_in_recovery() THEN int8send(0) ELSE timestamptz_send(pg_postmaster_start_time()) END
         || coalesce(secret, '')
         || coalesce(superseded, ''),
         'hex'

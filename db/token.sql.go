@@ -33,6 +33,48 @@ func (q *Queries) DeleteSessionByHandle(ctx context.Context, arg DeleteSessionBy
 	return result.RowsAffected(), nil
 }
 
+const getLiveSecrets = `-- name: GetLiveSecrets :many
+SELECT sessionid, encode(secret, 'hex')::text AS secret_hex
+FROM session_cache
+WHERE sessionid = ANY ($1::_uuid)
+  AND audience = $2
+  AND secret IS NOT NULL
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
+LIMIT cardinality($1::_uuid)
+`
+
+type GetLiveSecretsParams struct {
+	Handles  sid.IDs
+	Audience string
+}
+
+type GetLiveSecretsRow struct {
+	SessionID sid.ID
+	SecretHex string
+}
+
+// GetLiveSecrets returns those of handles that name a live session, each with the digest
+// of its secret in hex, and reads no user. The caller compares the digests.
+func (q *Queries) GetLiveSecrets(ctx context.Context, arg GetLiveSecretsParams) ([]GetLiveSecretsRow, error) {
+	rows, err := q.db.Query(ctx, getLiveSecrets, arg.Handles, arg.Audience)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []GetLiveSecretsRow{}
+	for rows.Next() {
+		var i GetLiveSecretsRow
+		if err := rows.Scan(&i.SessionID, &i.SecretHex); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const issueSession = `-- name: IssueSession :one
 INSERT INTO session_cache (
     sessionid, audience, secret, userdict, session_startutc, session_endutc, session_deadlineutc,

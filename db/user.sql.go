@@ -11,7 +11,7 @@ import (
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-const deleteOldestUserSessions = `-- name: DeleteOldestUserSessions :execrows
+const deleteOldestUserSessions = `-- name: DeleteOldestUserSessions :many
 DELETE FROM session_cache
 WHERE session_cache.audience = $1
   AND session_cache.user_id = $2::text
@@ -26,6 +26,7 @@ WHERE session_cache.audience = $1
       ORDER BY oldest.session_startutc DESC, oldest.sessionid
       OFFSET $4::bigint
   )
+RETURNING sessionid
 `
 
 type DeleteOldestUserSessionsParams struct {
@@ -36,25 +37,39 @@ type DeleteOldestUserSessionsParams struct {
 }
 
 // DeleteOldestUserSessions ends the oldest live sessions of a user, so that the
-// newest and keep others are left. Plain and anonymous sessions do not count.
-func (q *Queries) DeleteOldestUserSessions(ctx context.Context, arg DeleteOldestUserSessionsParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteOldestUserSessions,
+// newest and keep others are left. Plain and anonymous sessions do not count. It
+// returns the ids of those that it has ended.
+func (q *Queries) DeleteOldestUserSessions(ctx context.Context, arg DeleteOldestUserSessionsParams) ([]sid.ID, error) {
+	rows, err := q.db.Query(ctx, deleteOldestUserSessions,
 		arg.Audience,
 		arg.UserID,
 		arg.Newest,
 		arg.Keep,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []sid.ID{}
+	for rows.Next() {
+		var sessionid sid.ID
+		if err := rows.Scan(&sessionid); err != nil {
+			return nil, err
+		}
+		items = append(items, sessionid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const deleteUserSessions = `-- name: DeleteUserSessions :execrows
+const deleteUserSessions = `-- name: DeleteUserSessions :many
 DELETE FROM session_cache
 WHERE audience = $1
   AND user_id = $2::text
   AND sessionid <> ALL ($3::_uuid)
+RETURNING sessionid
 `
 
 type DeleteUserSessionsParams struct {
@@ -64,14 +79,26 @@ type DeleteUserSessionsParams struct {
 }
 
 // DeleteUserSessions ends all sessions of a user, of every kind, live or expired,
-// except those of except_handles, and returns how many. It also ends a session that
+// except those of except_handles, and returns their ids. It also ends a session that
 // is being renewed at the same moment, but not one that is being issued.
-func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) (int64, error) {
-	result, err := q.db.Exec(ctx, deleteUserSessions, arg.Audience, arg.UserID, arg.ExceptHandles)
+func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) ([]sid.ID, error) {
+	rows, err := q.db.Query(ctx, deleteUserSessions, arg.Audience, arg.UserID, arg.ExceptHandles)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []sid.ID{}
+	for rows.Next() {
+		var sessionid sid.ID
+		if err := rows.Scan(&sessionid); err != nil {
+			return nil, err
+		}
+		items = append(items, sessionid)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const getIsolation = `-- name: GetIsolation :one

@@ -129,10 +129,10 @@ func issue(t *testing.T, q *db.Queries, dict string, anonymous ...bool) sid.ID {
 // microseconds since 1970.
 type session struct {
 	db.GetSessionRow
-	Created, Expires, Deadline, Now, Idle, Authenticated, Renewed, ServerStart int64
-	Secret, Superseded                                                         string // in hex
-	TTL, SupersededAge                                                         int64
-	Extend                                                                     bool
+	Created, Expires, Deadline, Now, Idle, Authenticated, Renewed int64
+	Secret, Superseded                                            string // in hex
+	TTL, SupersededAge                                            int64
+	Extend                                                        bool
 }
 
 func read(t *testing.T, row db.GetSessionRow) session {
@@ -157,7 +157,7 @@ func read(t *testing.T, row db.GetSessionRow) session {
 	s := session{
 		GetSessionRow: row,
 		Created:       next(zero), Expires: next(zero), Deadline: next(zero), Now: next(zero), Idle: next(0),
-		Authenticated: optional(zero), Renewed: optional(zero), ServerStart: optional(zero),
+		Authenticated: optional(zero), Renewed: optional(zero),
 	}
 	if metadata != "" {
 		s.Secret, s.Superseded = metadata[:64], metadata[64:]
@@ -200,6 +200,14 @@ func wantRows(t *testing.T, query string, want int64) func(int64, error) {
 		if err != nil || got != want {
 			t.Errorf("%s = %d, %v; want %d", query, got, err, want)
 		}
+	}
+}
+
+// wantIDs is wantRows for a query that returns the ids of the rows.
+func wantIDs(t *testing.T, query string, want int64) func([]sid.ID, error) {
+	return func(got []sid.ID, err error) {
+		t.Helper()
+		wantRows(t, query, want)(int64(len(got)), err)
 	}
 }
 

@@ -125,7 +125,8 @@ func TestInstants(t *testing.T) {
 					return int64(len(list)), err
 				})
 				want("DeleteOldestUserSessions", rowsIf(!ended, 1), func(q *db.Queries) (int64, error) {
-					return q.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{Audience: audience, UserID: "u", Newest: sid.New()})
+					ended, err := q.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{Audience: audience, UserID: "u", Newest: sid.New()})
+					return int64(len(ended)), err
 				})
 				want("DeleteExpiredSessions", rowsIf(ended, 3), func(q *db.Queries) (int64, error) { return q.DeleteExpiredSessions(ctx, 10) })
 				want("DeleteExpiredSessionsUnlocked", rowsIf(ended, 3), func(q *db.Queries) (int64, error) {

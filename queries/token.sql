@@ -6,6 +6,17 @@ WHERE sessionid = @handle
   AND audience = @audience
   AND secret IS NOT NULL;
 
+-- name: GetLiveSecrets :many
+-- GetLiveSecrets returns those of handles that name a live session, each with the digest
+-- of its secret in hex, and reads no user. The caller compares the digests.
+SELECT sessionid, encode(secret, 'hex')::text AS secret_hex
+FROM session_cache
+WHERE sessionid = ANY (@handles::_uuid)
+  AND audience = @audience
+  AND secret IS NOT NULL
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
+LIMIT cardinality(@handles::_uuid);
+
 -- name: IssueSession :one
 -- IssueSession stores a session with a token that starts now and ends after ttl, as
 -- InsertSession does. It returns its user's id, which is empty if there is none. An

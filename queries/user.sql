@@ -1,6 +1,7 @@
--- name: DeleteOldestUserSessions :execrows
+-- name: DeleteOldestUserSessions :many
 -- DeleteOldestUserSessions ends the oldest live sessions of a user, so that the
--- newest and keep others are left. Plain and anonymous sessions do not count.
+-- newest and keep others are left. Plain and anonymous sessions do not count. It
+-- returns the ids of those that it has ended.
 DELETE FROM session_cache
 WHERE session_cache.audience = @audience
   AND session_cache.user_id = @user_id::text
@@ -14,16 +15,18 @@ WHERE session_cache.audience = @audience
         AND oldest.sessionid <> @newest::uuid
       ORDER BY oldest.session_startutc DESC, oldest.sessionid
       OFFSET @keep::bigint
-  );
+  )
+RETURNING sessionid;
 
--- name: DeleteUserSessions :execrows
+-- name: DeleteUserSessions :many
 -- DeleteUserSessions ends all sessions of a user, of every kind, live or expired,
--- except those of except_handles, and returns how many. It also ends a session that
+-- except those of except_handles, and returns their ids. It also ends a session that
 -- is being renewed at the same moment, but not one that is being issued.
 DELETE FROM session_cache
 WHERE audience = @audience
   AND user_id = @user_id::text
-  AND sessionid <> ALL (@except_handles::_uuid);
+  AND sessionid <> ALL (@except_handles::_uuid)
+RETURNING sessionid;
 
 -- name: GetIsolation :one
 -- GetIsolation returns the isolation level of the transaction.

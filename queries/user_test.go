@@ -48,7 +48,7 @@ func TestUserQueries(t *testing.T) {
 			if err := q.LockUser(ctx, db.LockUserParams{Audience: audience, UserID: user}); err != nil {
 				return err
 			}
-			wantRows(t, "DeleteOldestUserSessions", 2)(q.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{
+			wantIDs(t, "DeleteOldestUserSessions", 2)(q.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{
 				Audience: audience, UserID: user, Newest: issued[0], Keep: 2,
 			}))
 			return nil
@@ -62,15 +62,15 @@ func TestUserQueries(t *testing.T) {
 			t.Errorf("GetIsolation = %q, %v", level, err)
 		}
 
-		wantRows(t, "DeleteUserSessions of another audience", 0)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: "another", UserID: user}))
-		wantRows(t, "DeleteUserSessions but two", 4)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{
+		wantIDs(t, "DeleteUserSessions of another audience", 0)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: "another", UserID: user}))
+		wantIDs(t, "DeleteUserSessions but two", 4)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{
 			Audience: audience, UserID: user, ExceptHandles: sid.IDs{issued[1], other, issued[2]},
 		}))
 		wantList(issued[1], issued[2])
 		for _, id := range []sid.ID{plain, anonymous, expired, issued[0]} {
 			wantNone(t, q, id)
 		}
-		wantRows(t, "DeleteUserSessions but nil", 2)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: audience, UserID: user}))
+		wantIDs(t, "DeleteUserSessions but nil", 2)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: audience, UserID: user}))
 		for _, id := range []sid.ID{other, nobody} {
 			if _, ok := get(t, q, id); !ok {
 				t.Error("another user's session is gone")

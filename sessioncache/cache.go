@@ -3,6 +3,7 @@ package sessioncache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,8 +16,8 @@ import (
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-// DB is what a [Cache] runs its statements on: a *[pgxpool.Pool], a *[pgx.Conn]
-// or a [pgx.Tx]. Its owner opens and closes it.
+// DB is what a [Cache] runs its statements on: a *[pgxpool.Pool], a *[pgxpool.Conn], a
+// *[pgx.Conn] or a [pgx.Tx]. Its owner opens and closes it.
 type DB interface {
 	db.DBTX
 	Begin(ctx context.Context) (pgx.Tx, error)
@@ -24,6 +25,7 @@ type DB interface {
 
 var (
 	_ DB = (*pgxpool.Pool)(nil)
+	_ DB = (*pgxpool.Conn)(nil)
 	_ DB = (*pgx.Conn)(nil)
 	_ DB = pgx.Tx(nil)
 )
@@ -37,7 +39,7 @@ var (
 //
 // Any number of goroutines may use a Cache on a pool at once. A Cache on a connection or
 // a transaction is for one goroutine at a time, like the connection. A Cache needs no
-// closing: it has goroutines only while calls are under way or its near cache is used.
+// closing: it has goroutines only while calls are under way.
 type Cache[T any] struct {
 	db      DB
 	queries *db.Queries
@@ -49,35 +51,39 @@ type Cache[T any] struct {
 	sets *coalesce.Group[insertion, bool]
 
 	near *near[T] // nil without a near cache
-
-	changed *atomic.Bool // in Tx: a session has been changed; otherwise nil
 }
 
 // New returns a Cache on a database that has been migrated (see package schema). It does
 // not touch the database.
 //
-// It panics if database is nil or an option is not valid: both are mistakes in the
-// program.
+// It panics if database is nil or none of the four types of [DB], or if an option is not
+// valid: these are mistakes in the program. A type of your own around a pool would hide
+// whether a statement runs in a transaction.
 func New[T any](database DB, options ...Option) *Cache[T] {
-	if database == nil {
+	switch database.(type) {
+	case nil:
 		panic("sessioncache: New: the database is nil")
+	case *pgxpool.Pool, *pgxpool.Conn, *pgx.Conn, pgx.Tx:
+	default:
+		panic(fmt.Sprintf("sessioncache: New: a %T is not supported: pass a *pgxpool.Pool, a *pgxpool.Conn, a *pgx.Conn or a pgx.Tx", database))
 	}
-	c := newCache[T](database, newConfig(options), &shared{})
-	c.near = newNear(c)
-	c.shareUse()
+	config := newConfig(options)
+	if config.single && config.nearEntries > 0 {
+		panic("sessioncache: New: WithoutBatching is for pools that read a tenant from the context, " +
+			"and a near cache would answer one tenant with the session of another: pass WithNearCache(0)")
+	}
+	c := newCache[T](database, config, &shared{})
+	c.near = newNear[T](database, config)
+	c.shared.mark = c.near.mark
 	return c
 }
 
 // shared is state shared with the copies that WithTx makes.
 type shared struct {
 	metrics    metrics
-	noRowLocks atomic.Bool // the server refuses to lock rows in a query
-	purging    sync.Mutex  // held by the janitor that purges
-	unpurged   sync.Once   // logs that the role may not purge the change feed
-	use        use         // whether near caches are in use, on any server
-
-	// Hits of the near cache that had another secret: the database answers these lookups.
-	rejected atomic.Uint64
+	mark       func(ids []sid.ID) // near.mark; a copy in a transaction has no near cache of its own
+	noRowLocks atomic.Bool        // the server refuses to lock rows in a query
+	purging    sync.Mutex         // held by the janitor that purges
 }
 
 func newCache[T any](database DB, config config, shared *shared) *Cache[T] {

@@ -11,22 +11,16 @@ import (
 // Delete ends a plain session. Once it has returned nil, no server finds the session.
 // An absent session is not an error.
 func (c *Cache[T]) Delete(ctx context.Context, id string) error {
-	err := c.deletePlain(ctx, id)
-	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
-	return c.propagate(ctx, err)
-}
-
-func (c *Cache[T]) deletePlain(ctx context.Context, id string) error {
 	const op = "delete"
 	sessionID, err := parseID(op, id)
-	if err != nil {
-		return err
+	if err == nil {
+		err = interpret(op, c.delete(ctx, sessionID))
 	}
-	if err := c.delete(ctx, sessionID); err != nil {
-		return interpret(op, err)
+	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
+	if err == nil {
+		logSession(ctx, c.config.logger, slog.LevelDebug, "session deleted", sessionID)
 	}
-	logSession(ctx, c.config.logger, slog.LevelDebug, "session deleted", sessionID)
-	return nil
+	return c.await(ctx, err, sessionID)
 }
 
 // delete removes a plain session, live or expired.

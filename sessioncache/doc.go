@@ -41,7 +41,7 @@
 // the server, where a small statement takes less than half a millisecond, each of the
 // two kinds uses at most four of them, and at most one more than this process has CPUs. A
 // statement that waits for a lock does not count as one of these. Near the server a few
-// connections are so enough. Far from it, more connections help.
+// connections are enough. Far from it, more connections help.
 //
 // Each call has its own result: the end of one caller's context, or a user dict that
 // PostgreSQL rejects, affects only that caller. A shared statement runs under the
@@ -50,9 +50,10 @@
 //
 // # Near cache
 //
-// With [WithNearCache] lookups are answered from memory. When a call that changes a
-// session has returned nil, outside a transaction of your own, no near cache on any server
-// shows the old state any more.
+// With [WithNearCache] hot lookups are answered from memory. When a call that ends or changes
+// a session has returned nil, outside a transaction of your own, no near cache on any server
+// shows the old state any more. For this, such a call takes [NearCacheStaleness] longer. (Issue
+// and Retire do not wait: see there.)
 //
 // # Errors
 //

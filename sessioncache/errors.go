@@ -36,7 +36,7 @@ var ErrConflict = errors.New("session id exists already")
 // user_id.
 var ErrInvalidUser = errors.New("invalid user")
 
-// ErrUnreadableSession is returned by Get, GetAll, Authenticate, Session, Update and
+// ErrUnreadableSession is returned by Get, Authenticate, Session, Update and
 // UpdateSession when T does not decode the stored user: T has changed since, or another
 // program has written the row. The session stays as it is. A service asks the user to
 // log in again.
@@ -64,9 +64,9 @@ var ErrIsolation = errors.New("the transaction's isolation level is not read com
 var ErrUnavailable = errors.New("session database unavailable")
 
 // ErrNotAwaited is returned by AwaitNearCaches and by calls that wait for near caches
-// ([NearCacheStaleness]), when their context ends meanwhile. The change has happened,
-// and Renew and Issue return the token together with this error. Near caches may show
-// what was before the change for at most NearCacheStaleness.
+// ([NearCacheStaleness]), when their context ends meanwhile. The change has happened, and
+// Renew returns the token together with this error. Near caches may show what was before the
+// change for at most NearCacheStaleness.
 var ErrNotAwaited = errors.New("the change has happened, but near caches may not have seen it yet")
 
 var (
@@ -79,8 +79,6 @@ const (
 	undefinedTable    = "42P01"
 	undefinedColumn   = "42703"
 	undefinedFunction = "42883"
-
-	insufficientPrivilege = "42501"
 
 	featureNotSupported  = "0A000"
 	readOnlyTransaction  = "25006"

@@ -137,17 +137,6 @@ func ExampleCache_Update() {
 	// Ed Woodward
 }
 
-func ExampleCache_GetAll() {
-	cache := sessioncache.New[Account](pool)
-	id := sid.New().String()
-	if err := cache.Set(ctx, id, Account{ID: "u4", Name: "Ed"}); err != nil {
-		log.Fatal(err)
-	}
-	accounts, err := cache.GetAll(ctx, id, sid.New().String())
-	fmt.Println(len(accounts), accounts[id].Name, err)
-	// Output: 1 Ed <nil>
-}
-
 func ExampleCache_Issue() {
 	cache := sessioncache.New[Account](pool)
 	user := "user-" + rand.Text()
@@ -378,18 +367,6 @@ func ExampleCache_Stats() {
 	// Output: true <nil>
 }
 
-func ExampleCache_FeedStats() {
-	cache := sessioncache.New[Account](pool)
-	feed, ok, err := cache.FeedStats(ctx)
-	if err != nil {
-		log.Fatal(err)
-	}
-	if ok && feed.Age > time.Hour {
-		log.Println("nobody purges: changes in the feed:", feed.Changes)
-	}
-	// Output:
-}
-
 // Once a month, from cron.
 func ExampleCache_Reindex() {
 	cache := sessioncache.New[Account](pool)
@@ -473,32 +450,4 @@ func ExampleCache_AwaitNearCaches() {
 	}
 	fmt.Println(cache.AwaitNearCaches(ctx)) // from here on no server shows those sessions
 	// Output: <nil>
-}
-
-func ExampleCache_Ended() {
-	cache := sessioncache.New[Account](pool)
-	token, err := cache.Issue(ctx, Account{ID: "u5", Name: "Ed"})
-	if err != nil {
-		log.Fatal(err)
-	}
-	go func() { _ = cache.Revoke(ctx, token) }() // somebody logs out, on any server
-	fmt.Println(cache.Ended(ctx, token.Handle()))
-	// Output: <nil>
-}
-
-func ExampleCache_Changed() {
-	cache := sessioncache.New[Account](pool, sessioncache.WithNearCache(100_000))
-	token, err := cache.Issue(ctx, Account{ID: "u5", Name: "Ed"})
-	if err != nil {
-		log.Fatal(err)
-	}
-	changed, stop, _ := cache.Changed(token.Handle())
-	fmt.Println(cache.Revoke(ctx, token))
-	<-changed
-	stop()
-	_, ok, err := cache.Session(ctx, token.Handle()) // look again
-	fmt.Println(ok, err)
-	// Output:
-	// <nil>
-	// false <nil>
 }

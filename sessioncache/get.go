@@ -2,7 +2,6 @@ package sessioncache
 
 import (
 	"context"
-	"errors"
 
 	"github.com/rhaptos/sessiondb/sid"
 )
@@ -18,10 +17,8 @@ func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err err
 		c.shared.metrics.failed(err)
 		return user, false, err
 	}
-	if c.near != nil {
-		if user, ok = c.getNear(ctx, sessionID); ok {
-			return user, true, nil
-		}
+	if k, _, ok := c.near.get(sessionID, isPlain[T]); ok {
+		return c.near.clone(k.user), true, nil
 	}
 	start := monotonicNow()
 	user, ok, err = c.get(ctx, op, sessionID)
@@ -29,17 +26,9 @@ func (c *Cache[T]) Get(ctx context.Context, id string) (user T, ok bool, err err
 	return user, ok, err
 }
 
-// getNear looks in the near cache.
-func (c *Cache[T]) getNear(ctx context.Context, id sid.ID) (user T, ok bool) {
-	k, _ := c.near.get(ctx, id)
-	switch {
-	case k == nil:
-		return user, false
-	case !k.plain:
-		c.shared.rejected.Add(1)
-		return user, false
-	}
-	return c.near.clone(k.user), true
+// isPlain reports whether an id alone opens a session in memory.
+func isPlain[T any](k *kept[T]) bool {
+	return k.plain
 }
 
 func (c *Cache[T]) get(ctx context.Context, op string, sessionID sid.ID) (user T, ok bool, err error) {
@@ -60,38 +49,7 @@ func (c *Cache[T]) get(ctx context.Context, op string, sessionID sid.ID) (user T
 	return user, true, nil
 }
 
-// isLivePlain tells whether an id alone opens the session.
+// isLivePlain reports whether an id alone opens the session.
 func isLivePlain(r *row) bool {
 	return r != nil && r.isPlain() && r.ttl() >= 0
-}
-
-// GetAll returns the users of all live plain sessions among ids, each under its id as
-// given. It is one statement for all ids and extends no session. With
-// [ErrUnreadableSession], T does not decode some of the users; the others are returned.
-func (c *Cache[T]) GetAll(ctx context.Context, ids ...string) (users map[string]T, err error) {
-	const op = "get all"
-	sessionIDs := make(sid.IDs, len(ids))
-	for i, id := range ids {
-		if sessionIDs[i], err = parseID(op, id); err != nil {
-			return nil, err
-		}
-	}
-	rows, err := c.lookUpAll(ctx, sessionIDs)
-	if err != nil {
-		return nil, interpret(op, err)
-	}
-	users = make(map[string]T)
-	var unreadable error
-	for i, r := range rows {
-		if !isLivePlain(r) {
-			continue
-		}
-		user, err := c.decode(op, r.userDict)
-		if err != nil {
-			unreadable = errors.Join(unreadable, err)
-			continue
-		}
-		users[ids[i]] = user
-	}
-	return users, unreadable
 }

@@ -2,7 +2,6 @@ package sessioncache_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,8 +50,6 @@ func TestSessionIsLiveFromStartToEnd(t *testing.T) {
 			}
 			_, ok, err := inTx.Get(t.Context(), id)
 			want("Get", ok, err)
-			users, err := inTx.GetAll(t.Context(), id)
-			want("GetAll", len(users) == 1, err)
 			ok, err = inTx.Update(t.Context(), id, func(*raw) error { return nil })
 			want("Update", ok, err)
 			_, ok, err = inTx.Authenticate(t.Context(), token)
@@ -71,30 +68,6 @@ func TestSessionIsLiveFromStartToEnd(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestGetAll(t *testing.T) {
-	cache, pool := setup[raw](t, sessioncache.WithIdleTimeout(idleTimeout))
-	a, b, expired := set(t, cache, raw(`{"a":1}`)), set(t, cache, raw(`7`)), set(t, cache, raw(`{}`))
-	handle := issue(t, cache, raw(`{}`)).Handle().String()
-	sessiontest.Elapse(t, pool, named(b), idleTimeout/2)
-	sessiontest.Elapse(t, pool, named(expired), time.Hour)
-	upper := strings.ToUpper(a)
-	users, err := cache.GetAll(t.Context(), a, upper, b, expired, handle, newID())
-	if err != nil || len(users) != 3 || string(users[a]) != `{"a":1}` || string(users[upper]) != `{"a":1}` || string(users[b]) != `7` {
-		t.Errorf("GetAll = %s, %v", users, err)
-	}
-	if got := ttl(t, pool, b); got > idleTimeout/2 {
-		t.Errorf("GetAll extended a session: %s are left", got)
-	}
-	if users, err := cache.GetAll(t.Context()); err != nil || len(users) != 0 {
-		t.Errorf("GetAll of nothing = %v, %v", users, err)
-	}
-	numbers, err := sessioncache.New[int](pool).GetAll(t.Context(), a, b)
-	wantError(t, "GetAll with one that is no int", err, sessioncache.ErrUnreadableSession)
-	if len(numbers) != 1 || numbers[b] != 7 {
-		t.Errorf("GetAll = %v; want the one that is an int", numbers)
 	}
 }
 

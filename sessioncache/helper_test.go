@@ -284,7 +284,6 @@ func idCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Context
 			_, ok, err := cache.Get(ctx, id)
 			return notOK(ok, err)
 		},
-		"GetAll": func(ctx context.Context, id string) error { return second(cache.GetAll(ctx, newID(), id)) },
 		"Delete": cache.Delete,
 		"Update": func(ctx context.Context, id string) error {
 			ok, err := cache.Update(ctx, id, func(*raw) error { return nil })
@@ -421,23 +420,12 @@ func total(h sessioncache.Histogram) (n uint64) {
 	return n
 }
 
-// setupNear returns a Cache with a near cache that works and keeps what it looks up, and
-// one of another server, without.
+// setupNear returns a Cache with a near cache, and one of another server, which keeps
+// nothing itself.
 func setupNear[T any](t *testing.T, options ...sessioncache.Option) (near, other *sessioncache.Cache[T], pool *pgxpool.Pool) {
 	t.Helper()
-	suite.Require(t, suite.OwnTable, suite.Undistributed)
-	t.Parallel()
-	pool = sessiontest.NewPool(t)
-	other = sessioncache.New[T](pool)
-	near = sessioncache.New[T](pool, append(options, sessioncache.WithNearCache(1000))...)
-	id := set(t, sessioncache.New[raw](pool), raw(`{}`))
-	suite.Eventually(t, "the near cache keeps a session", func() bool {
-		if _, ok, err := near.Get(t.Context(), id); !ok || err != nil {
-			t.Fatalf("Get = %v, %v", ok, err)
-		}
-		return near.Metrics().NearCache.Hits > 0
-	})
-	return near, other, pool
+	near, pool = setup[T](t, append(options, sessioncache.WithNearCache(1000))...)
+	return near, sessioncache.New[T](pool, sessioncache.WithNearCache(0)), pool
 }
 
 // setupRace is setup for races: on a pool with a few more connections, so that

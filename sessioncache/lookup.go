@@ -22,14 +22,14 @@ func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (*row, error) {
 }
 
 func (c *Cache[T]) lookUpSingle(ctx context.Context, id sid.ID) (*row, error) {
-	ticket := c.ticket()
+	sent := c.near.begin()
 	stored, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (db.GetSessionRow, error) {
 		return queries.GetSession(ctx, db.GetSessionParams{SessionID: id, Audience: c.config.audience})
 	})
 	if ok, err := found(err); !ok {
 		return nil, err
 	}
-	r, err := newRow(stored, ticket)
+	r, err := newRow(stored, sent)
 	return &r, err
 }
 
@@ -58,14 +58,14 @@ func (c *Cache[T]) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err
 			distinct = append(distinct, ids[i])
 		}
 	}
-	ticket := c.ticket()
+	sent := c.near.begin()
 	result, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) ([]db.GetSessionsRow, error) {
 		return queries.GetSessions(ctx, db.GetSessionsParams{SessionIDs: distinct, Audience: c.config.audience})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return scatter(ids, order, result, ticket)
+	return scatter(ids, order, result, sent)
 }
 
 // ascending returns the indexes of ids in ascending order of the ids, and of equal ids
@@ -82,7 +82,7 @@ func ascending(ids sid.IDs) []int {
 // scatter gives each id its row, or nil. order and result are in ascending order of
 // ids. If several ids share a row, each gets a dict of its own, because a T of
 // RawMessage is the dict itself.
-func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow, ticket nearcache.Ticket) (rows []*row, err error) {
+func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow, sent nearcache.Instant) (rows []*row, err error) {
 	rows = make([]*row, len(ids))
 	all := make([]row, len(ids))
 	for at, i := range order {
@@ -92,7 +92,7 @@ func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow, ticket nearca
 		if len(result) == 0 || result[0].SessionID != ids[i] {
 			continue
 		}
-		if all[i], err = newRow(db.GetSessionRow(result[0]), ticket); err != nil {
+		if all[i], err = newRow(db.GetSessionRow(result[0]), sent); err != nil {
 			return nil, err
 		}
 		rows[i] = &all[i]

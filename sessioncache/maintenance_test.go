@@ -1,7 +1,6 @@
 package sessioncache_test
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -65,28 +64,4 @@ func TestDeleteAll(t *testing.T) {
 	if stats, err := cache.Stats(t.Context()); err != nil || stats != (sessioncache.Stats{}) {
 		t.Errorf("Stats = %+v, %v; want zeros", stats, err)
 	}
-}
-
-func TestFeedStats(t *testing.T) {
-	suite.Require(t, suite.OwnTable, suite.Undistributed)
-	cache, pool := setup[raw](t)
-	stats, ok, err := cache.FeedStats(t.Context())
-	if err != nil || !ok || stats.Changes != 0 || stats.Bytes <= 0 || stats.Age <= 0 || stats.NearCaches != "unused" {
-		t.Errorf("FeedStats = %+v, %v, %v", stats, ok, err)
-	}
-	execute(t, pool, "UPDATE session_change_state SET candidateutc = statement_timestamp() - interval '1 hour'")
-	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(1))
-	id := set(t, near, raw(`{}`))
-	suite.Eventually(t, "near caches are in use", func() bool {
-		wantUser(t, near, id, `{}`)
-		stats, ok, err = cache.FeedStats(t.Context())
-		return stats.NearCaches == "used"
-	})
-	if err != nil || !ok || stats.Age < time.Hour || stats.Age > time.Hour+10*time.Minute {
-		t.Errorf("FeedStats = %+v, %v, %v", stats, ok, err)
-	}
-	closed, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, _, err = cache.FeedStats(closed)
-	wantError(t, "FeedStats", err, sessioncache.ErrUnavailable)
 }

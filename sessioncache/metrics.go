@@ -37,14 +37,7 @@ type Metrics struct {
 type NearCacheMetrics struct {
 	Hits    uint64 // lookups that memory answered; Metrics.Gets and Metrics.Hits include them
 	Misses  uint64 // lookups that memory did not answer
-	Waits   uint64 // hits and misses that waited for a poll
-	Entries int    // sessions in memory now
-
-	Polls, FailedPolls uint64 // of the change feed
-
-	// Polls that emptied memory: because any session may have changed (Resets), and because
-	// the server, its tables or the registration of near caches were replaced (Restarts).
-	Resets, Restarts uint64
+	Entries int    // sessions in memory now, including those that do not count any more
 }
 
 // Histogram counts calls by their latency.
@@ -87,10 +80,7 @@ func (c *Cache[T]) Metrics() Metrics {
 	}
 	if c.near != nil {
 		near := c.near.memory.Stats()
-		metrics.NearCache = NearCacheMetrics{
-			Hits: near.Hits - c.shared.rejected.Load(), Misses: near.Misses, Waits: near.Waits, Entries: near.Entries,
-			Polls: near.Polls, FailedPolls: near.FailedPolls, Resets: near.Resets, Restarts: near.Restarts,
-		}
+		metrics.NearCache = NearCacheMetrics(near)
 	}
 	metrics.Hits += metrics.NearCache.Hits
 	metrics.Gets = metrics.Hits + metrics.Misses

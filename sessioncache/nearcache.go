@@ -1,39 +1,39 @@
 package sessioncache
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/rhaptos/sessiondb/sessioncache/internal/changefeed"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
 // WithNearCache has Get and Authenticate answer from memory, which holds up to entries
-// sessions. A lookup that begins after a change of the session has returned, on any
-// server, never shows what was before the change. For this, changes take
-// [NearCacheStaleness] longer while a near cache is in use on any server. A change by
-// raw SQL is seen within that time. After a caller's own transaction, call
-// [Cache.AwaitNearCaches].
+// sessions of at most 64 kB each. A lookup that begins after a change of the session has
+// returned nil, on any server, never shows what was before the change. For this, changes
+// take [NearCacheStaleness] longer. A change by raw SQL is seen within that time. After a
+// transaction of your own, call [Cache.AwaitNearCaches].
+//
+// Give the option to every program that shares the table and changes sessions. With zero
+// entries a Cache keeps nothing, and its changes wait. If a program lacks the option, other
+// servers may show what it has changed for 200 ms more. To roll it out, deploy
+// WithNearCache(0) everywhere first, then entries.
+//
+// The promise is for ids that are stored once: a Set within 250 ms of the end of the same id
+// may show the old user elsewhere.
 //
 // All callers get the same user: do not change what its pointers, maps and slices refer
-// to, or set [WithClone]. While the near cache is used, a goroutine polls the change
-// feed (migration 3) ten times a second. Without a feed (on Citus, on a replica, before
-// the migration), or while the database does not answer, every lookup asks the
-// database; the log says so once. Only a Cache on a pool has a near cache.
-// WithNearCache panics if entries is below one.
+// to, or set [WithClone]. Only a Cache on a pool keeps sessions. WithNearCache panics if
+// entries is negative. New panics if entries is positive together with [WithoutBatching].
 //
-// Default: every lookup asks the database.
+// Default: every lookup asks the database, and no change waits.
 func WithNearCache(entries int) Option {
-	if entries < 1 {
-		panic(fmt.Sprintf("sessioncache: WithNearCache: %d is no number of sessions", entries))
+	if entries < 0 {
+		panic(fmt.Sprintf("sessioncache: WithNearCache: %d is not a valid number of sessions", entries))
 	}
-	return func(c *config) { c.nearEntries = entries }
+	return func(c *config) { c.awaitsNearCaches, c.nearEntries = true, entries }
 }
 
 // WithClone gives each caller a copy of a user that the near cache holds. A copy must
@@ -49,13 +49,13 @@ func WithClone[T any](clone func(user T) T) Option {
 	return func(c *config) { c.clone = clone }
 }
 
-// near is the near cache of a Cache.
+// near is the near cache of a Cache. A nil *near holds nothing.
 type near[T any] struct {
 	memory *nearcache.Cache[kept[T]]
 	clone  func(T) T
 }
 
-// kept is a session in memory: the decoded user, and its row without the dict. The
+// kept is a session in memory: the decoded user, and its row without the JSON. The
 // fields that a hit of Get reads come first, so that they share a cache line with the
 // entry.
 type kept[T any] struct {
@@ -64,34 +64,41 @@ type kept[T any] struct {
 	row   row
 }
 
-// newNear returns nil unless the options ask for a near cache.
-func newNear[T any](c *Cache[T]) *near[T] {
+// newNear returns nil unless the Cache is on a pool and the options ask for entries.
+func newNear[T any](database DB, config config) *near[T] {
 	n := &near[T]{clone: func(user T) T { return user }}
-	if c.config.clone != nil {
-		clone, ok := c.config.clone.(func(T) T)
+	if config.clone != nil {
+		clone, ok := config.clone.(func(T) T)
 		if !ok {
-			panic(fmt.Sprintf("sessioncache: New: WithClone clones a user of another type: %T", c.config.clone))
+			panic(fmt.Sprintf("sessioncache: New: WithClone clones a user of another type: %T", config.clone))
 		}
 		n.clone = clone
 	}
-	if _, ok := c.db.(*pgxpool.Pool); !ok || c.config.nearEntries == 0 {
+	if _, ok := database.(*pgxpool.Pool); !ok || config.nearEntries == 0 {
 		return nil
 	}
-	n.memory = nearcache.New[kept[T]](nearcache.Config{
-		Entries: c.config.nearEntries,
-		Feed:    &feed{changes: changefeed.New(c.queries)},
-		Report:  c.reportFeed,
-	})
+	n.memory = nearcache.New[kept[T]](config.nearEntries, nearcache.Now)
 	return n
 }
 
-// get returns a session from memory, and how long ago it was looked up, or nil.
-func (n *near[T]) get(ctx context.Context, id sid.ID) (*kept[T], time.Duration) {
+// get returns a session from memory that counts and that the caller may see, and how long ago
+// it was looked up.
+func (n *near[T]) get(id sid.ID, opens func(*kept[T]) bool) (k *kept[T], age time.Duration, ok bool) {
 	if n == nil {
-		return nil, 0
+		return nil, 0, false
 	}
-	k, age, _ := n.memory.Get(ctx, id)
-	return k, age
+	k, age, ok = n.memory.Get(id)
+	ok = ok && opens(k)
+	n.memory.Count(ok)
+	return k, age, ok
+}
+
+// begin returns the time at which a lookup is sent.
+func (n *near[T]) begin() nearcache.Instant {
+	if n == nil {
+		return nearcache.Instant{}
+	}
+	return n.memory.Begin()
 }
 
 // keep stores a live session in memory that a lookup has found.
@@ -101,48 +108,16 @@ func (n *near[T]) keep(r *row, user T) {
 	}
 	k := kept[T]{user: n.clone(user), plain: r.isPlain(), row: *r}
 	k.row.userDict = nil
-	n.memory.Keep(r.ticket, r.server, r.server == 0, r.id, &k, r.keepFor())
+	n.memory.Keep(r.sent, r.id, k, len(r.userDict), r.keepFor())
 }
 
-// ticket marks the time of a lookup. It is taken before the lookup is sent.
-func (c *Cache[T]) ticket() nearcache.Ticket {
-	if c.near == nil {
-		return nearcache.Ticket{}
-	}
-	return c.near.memory.Begin()
-}
-
-// reportFeed logs that the change feed does not work, or works again.
-func (c *Cache[T]) reportFeed(err error) {
+// mark forgets sessions that this Cache has changed, or may have changed; nil means any.
+func (n *near[T]) mark(ids []sid.ID) {
 	switch {
-	case err == nil:
-		c.config.logger.Info("near cache works")
-	case errors.Is(err, changefeed.ErrTurnedOff):
-		c.config.logger.Warn("near cache turned off: every lookup asks the database")
+	case n == nil:
+	case ids == nil:
+		n.memory.MarkAll()
 	default:
-		c.config.logger.Warn("near cache without a change feed: every lookup asks the database", slog.Any("error", withoutValues(err)))
+		n.memory.Mark(ids...)
 	}
-}
-
-// feed adapts the change feed to package nearcache.
-type feed struct {
-	changes *changefeed.Feed
-	last    changefeed.Poll
-	applied changefeed.Identity
-}
-
-func (f *feed) Poll(ctx context.Context) (nearcache.Changes, error) {
-	poll, err := f.changes.Poll(ctx)
-	if err != nil {
-		return nearcache.Changes{}, err
-	}
-	f.last = poll
-	return nearcache.Changes{
-		Server: poll.ServerStart, Reset: poll.Reset, Quarantine: poll.Identity != f.applied, Changed: poll.Changed,
-	}, nil
-}
-
-func (f *feed) Applied() {
-	f.changes.Applied(f.last)
-	f.applied = f.last.Identity
 }

@@ -26,8 +26,9 @@ type config struct {
 	marshal    func(v any) ([]byte, error)
 	unmarshal  func(data []byte, v any) error
 
-	nearEntries int // 0: no near cache
-	clone       any // a func(T) T, or nil
+	awaitsNearCaches bool // changes wait for near caches on other servers
+	nearEntries      int  // 0: this Cache keeps nothing
+	clone            any  // a func(T) T, or nil
 }
 
 func newConfig(options []Option) config {

@@ -40,18 +40,17 @@ type Progress struct {
 
 // WithBudget ends a purge after d, without an error; the next purge does the rest. The
 // statement that is under way then may take half a second longer. However small d is, a
-// purge tries one batch of sessions and one of changes. WithBudget panics if d is not
-// positive.
+// purge tries one batch. WithBudget panics if d is not positive.
 //
 // Default: only the context limits a purge.
 func WithBudget(d time.Duration) PurgeOption {
 	if d <= 0 {
-		panic(fmt.Sprintf("sessioncache: WithBudget: %s is no time", d))
+		panic(fmt.Sprintf("sessioncache: WithBudget: %s is not a valid time", d))
 	}
 	return func(p *purge) { p.budget = d }
 }
 
-// WithProgress has report called after each batch of sessions, which costs one more
+// WithProgress has report called after each batch, which costs one more
 // query a batch. It panics if the function is nil.
 func WithProgress(report func(Progress)) PurgeOption {
 	if report == nil {
@@ -66,19 +65,13 @@ type purge struct {
 	report func(Progress)
 }
 
-// Purge removes expired sessions from the table, oldest first, and returns how many.
-// Then it removes changes from the change feed (migration 3) that no near cache needs
-// any more. It frees disk space. An expired session opens nothing, purged or not;
-// [Cache.Session] finds it until it is purged. A near cache that is too far behind
-// empties itself.
+// Purge removes expired sessions from the table, oldest first, and returns how many. It
+// frees disk space. An expired session gives no access, purged or not; [Cache.Session] finds
+// it until it is purged.
 //
 // Purge removes a thousand rows at a time. After each batch it pauses for three times
 // as long as the batch took, so it slows down on a busy server. Any number of processes
-// may purge at once. Sessions are then purged in parallel, except on Citus. Changes are
-// purged by one process at a time.
-//
-// A role without rights on the change feed purges only sessions; the log says so once,
-// at level Warn.
+// may purge at once, in parallel except on Citus.
 //
 // Outside a transaction each batch commits by itself, and stays done when Purge ends
 // with an error.
@@ -94,9 +87,6 @@ func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, 
 		defer cancel()
 	}
 	n, err = c.purgeSessions(limited, &p)
-	if err == nil {
-		err = c.purgeFeed(limited, &p)
-	}
 	if limited.Err() != nil && ctx.Err() == nil { // the budget is spent
 		return n, nil
 	}

@@ -69,7 +69,6 @@ func TestReadsAreRetriedAndWritesAreNot(t *testing.T) {
 
 	for name, read := range map[string]func() error{
 		"Get":          func() error { wantUser(t, cache, id, string(userOf(me))); return nil },
-		"GetAll":       func() error { return second(cache.GetAll(ctx, id)) },
 		"Authenticate": func() error { wantOpens(t, cache, token, string(userOf(me))); return nil },
 		"Alive":        func() error { return second(cache.Alive(ctx, token)) },
 		"Session":      func() error { _, _, err := cache.Session(ctx, token.Handle()); return err },
@@ -114,7 +113,7 @@ func TestReadsAreRetriedAndWritesAreNot(t *testing.T) {
 		{"DeleteSession", func() error { return second(cache.DeleteSession(ctx, deleted.Handle())) }, func() { wantOpensNone(t, cache, deleted) }},
 		{"DeleteUserSessions", func() error { return second(cache.DeleteUserSessions(ctx, somebody)) }, func() { wantSessions(t, cache, somebody) }},
 	} {
-		if _, err := cache.GetAll(ctx, id); err != nil { // a connection is there
+		if _, _, err := cache.Get(ctx, id); err != nil { // a connection is there
 			t.Fatal(err)
 		}
 		network.statements.Store(0)

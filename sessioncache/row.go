@@ -21,19 +21,18 @@ type row struct {
 	// Microseconds since 1970, by the database's clock; now is when it answered.
 	created, expires, deadline, now int64
 	authenticated, renewed          int64 // zero: never
-	server                          int64 // when the server was started; zero on a standby
 
 	idle int64 // microseconds; zero: no idle timeout
 
 	digestsSize int // beside the times, because a hit of the near cache reads both
 	digests     [2 * digestSize]byte
 
-	ticket nearcache.Ticket // taken before the lookup was sent
+	sent nearcache.Instant // before the lookup was sent; zero without a near cache
 }
 
 const (
 	digestSize = 32
-	timesSize  = 8 * 8 // eight integers, at the head of the metadata
+	timesSize  = 7 * 8 // seven integers, at the head of the metadata
 
 	// postgresEpoch is 2000-01-01, the zero of PostgreSQL's timestamps, in microseconds
 	// since 1970.
@@ -44,7 +43,7 @@ var errMetadata = errors.New("the metadata of a session is of another version")
 
 // newRow decodes a row of GetSession. The comment of that query has the layout of the
 // metadata.
-func newRow(stored db.GetSessionRow, ticket nearcache.Ticket) (row, error) {
+func newRow(stored db.GetSessionRow, sent nearcache.Instant) (row, error) {
 	var buffer [timesSize + 2*digestSize]byte
 	if len(stored.Metadata) > hex.EncodedLen(len(buffer)) {
 		return row{}, errMetadata
@@ -64,8 +63,8 @@ func newRow(stored db.GetSessionRow, ticket nearcache.Ticket) (row, error) {
 	r := row{
 		id: stored.SessionID, userDict: stored.UserDict, userID: stored.UserID,
 		created: instant(0), expires: instant(1), deadline: instant(2), now: instant(3), idle: number(4),
-		authenticated: optional(5), renewed: optional(6), server: optional(7),
-		digestsSize: n - timesSize, ticket: ticket,
+		authenticated: optional(5), renewed: optional(6),
+		digestsSize: n - timesSize, sent: sent,
 	}
 	copy(r.digests[:], buffer[timesSize:n])
 	return r, nil

@@ -18,7 +18,7 @@ func FuzzMetadata(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		r, err := newRow(db.GetSessionRow{Metadata: text}, nearcache.Ticket{})
+		r, err := newRow(db.GetSessionRow{Metadata: text}, nearcache.Instant{})
 		data, notHex := hex.DecodeString(text)
 		valid := notHex == nil && (len(data) == 64 || len(data) == 96 || len(data) == 128)
 		if valid == errors.Is(err, errMetadata) {

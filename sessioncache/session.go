@@ -113,9 +113,8 @@ func (c *Cache[T]) DeleteSession(ctx context.Context, handle sid.Handle) (was bo
 	})
 	err = interpret("delete the session", err)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
-	if err != nil {
-		return false, err
+	if err == nil {
+		logSession(ctx, c.config.logger, slog.LevelDebug, "session deleted", handle)
 	}
-	logSession(ctx, c.config.logger, slog.LevelDebug, "session deleted", handle)
-	return rows > 0, c.propagate(ctx, nil)
+	return rows > 0, c.await(ctx, err, sid.ID(handle))
 }

@@ -2,8 +2,11 @@ package sessioncache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Set stores a user under a new plain session id. The session is live from now on, by
@@ -31,37 +34,37 @@ import (
 // the same id.
 func (c *Cache[T]) Set(ctx context.Context, id string, user T) error {
 	start := monotonicNow()
-	err := c.set(ctx, id, user)
+	sessionID, err := c.set(ctx, id, user)
 	c.shared.metrics.set(start, err)
-	if err != nil { // a conflict ends a session
-		return c.propagate(ctx, err)
+	if errors.Is(err, ErrConflict) || errors.Is(err, ErrUnavailable) { // a session may have ended
+		return c.await(ctx, err, sessionID)
 	}
-	return nil
+	return err
 }
 
-func (c *Cache[T]) set(ctx context.Context, id string, user T) error {
+func (c *Cache[T]) set(ctx context.Context, id string, user T) (sid.ID, error) {
 	const op = "set"
 	sessionID, err := parseID(op, id)
 	if err != nil {
-		return err
+		return sessionID, err
 	}
 	dict, err := c.encode(op, user)
 	if err != nil {
-		return err
+		return sessionID, err
 	}
 	stored, err := c.insert(ctx, insertion{sessionID, dict})
 	if err != nil {
-		return interpretStore(op, err)
+		return sessionID, interpretStore(op, err)
 	}
 	if !stored {
 		// Counted and logged before the deletion, which may fail.
 		c.shared.metrics.conflicts.Add(1)
 		logSession(ctx, c.config.logger, slog.LevelWarn, "session id used twice", sessionID)
 		if err := c.delete(ctx, sessionID); err != nil {
-			return interpret(op, err)
+			return sessionID, interpret(op, err)
 		}
-		return fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
+		return sessionID, fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
 	}
 	logSession(ctx, c.config.logger, slog.LevelDebug, "session set", sessionID)
-	return nil
+	return sessionID, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"time"
@@ -58,9 +59,6 @@ func (c *Cache[T]) issueToken(ctx context.Context, user T, options []SessionOpti
 		return sid.Token{}, err
 	}
 	logSession(ctx, c.config.logger, slog.LevelDebug, "session issued", token.Handle())
-	if session.limit > 0 { // older sessions may have ended
-		return token, c.propagate(ctx, nil)
-	}
 	return token, nil
 }
 
@@ -82,6 +80,7 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 	if err := c.checkIsolation(ctx, op); err != nil {
 		return err
 	}
+	var ended []sid.ID
 	err := c.inTx(ctx, func(queries *db.Queries) error {
 		userID, err := queries.IssueSession(ctx, params)
 		ok, err := found(err)
@@ -96,12 +95,16 @@ func (c *Cache[T]) issueLimited(ctx context.Context, op string, params db.IssueS
 		if err := queries.LockUser(ctx, db.LockUserParams{Audience: params.Audience, UserID: userID}); err != nil {
 			return err
 		}
-		_, err = queries.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{
+		ended, err = queries.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{
 			Audience: params.Audience, UserID: userID, Newest: params.Handle, Keep: int64(limit - 1),
 		})
 		return err
 	})
-	return interpretStore(op, err)
+	if err != nil {
+		return interpretStore(op, err)
+	}
+	c.forget(ended)
+	return nil
 }
 
 // Authenticate returns the session that a token opens. ok is false, and err nil, when
@@ -128,10 +131,8 @@ func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session S
 		return session, false, err
 	}
 	digest := token.Digest(c.config.tokenScope) // which stays on the stack, unlike a key
-	if c.near != nil {
-		if session, ok = c.authenticateNear(ctx, sid.ID(token.Handle()), digest[:]); ok {
-			return session, true, nil
-		}
+	if session, ok = c.authenticateNear(sid.ID(token.Handle()), digest[:]); ok {
+		return session, true, nil
 	}
 	start := monotonicNow()
 	session, ok, err = c.authenticate(ctx, op, sid.ID(token.Handle()), digest[:])
@@ -141,13 +142,9 @@ func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session S
 
 // authenticateNear finds a session in memory. If its secret is another one, the database
 // decides: the token may be newer than memory.
-func (c *Cache[T]) authenticateNear(ctx context.Context, id sid.ID, digest []byte) (session Session[T], ok bool) {
-	k, age := c.near.get(ctx, id)
-	switch {
-	case k == nil:
-		return session, false
-	case judge(&k.row, digest) != isLive:
-		c.shared.rejected.Add(1)
+func (c *Cache[T]) authenticateNear(id sid.ID, digest []byte) (session Session[T], ok bool) {
+	k, age, ok := c.near.get(id, func(k *kept[T]) bool { return judge(&k.row, digest) == isLive })
+	if !ok {
 		return session, false
 	}
 	session = describe[T](&k.row, StateLive)
@@ -223,7 +220,9 @@ func (c *Cache[T]) superseded(ctx context.Context, op string, k key, r *row) err
 	ended := false
 	if !c.inCallersTx() { // where a read must not be what fails; the next use ends it
 		var err error
-		if ended, err = c.revoke(ctx, k); err != nil {
+		ended, err = c.revoke(ctx, k)
+		c.forget([]sid.ID{k.id})
+		if err != nil {
 			return interpret(op, err)
 		}
 	}
@@ -245,25 +244,33 @@ func (c *Cache[T]) whyNot(ctx context.Context, op string, k key) error {
 	return nil
 }
 
-// Alive tells for each token whether it opens a live session. It is one statement for
-// all tokens, and neither extends nor ends a session.
+// Alive reports for each token whether it opens a live session. It is one statement for
+// all tokens that reads no users. It always asks the database, and neither extends nor ends
+// a session.
 func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, error) {
 	const op = "alive"
-	keys, ids := make([]key, len(tokens)), make(sid.IDs, len(tokens))
+	keys, handles := make([]key, len(tokens)), make(sid.IDs, len(tokens))
 	for i, token := range tokens {
 		k, err := c.keyOf(op, token)
 		if err != nil {
 			return nil, err
 		}
-		keys[i], ids[i] = k, k.id
+		keys[i], handles[i] = k, k.id
 	}
-	rows, err := c.lookUpAll(ctx, ids)
+	live, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) ([]db.GetLiveSecretsRow, error) {
+		return queries.GetLiveSecrets(ctx, db.GetLiveSecretsParams{Handles: handles, Audience: c.config.audience})
+	})
 	if err != nil {
 		return nil, interpret(op, err)
 	}
+	secrets := make(map[sid.ID]string, len(live))
+	for _, session := range live {
+		secrets[session.SessionID] = session.SecretHex
+	}
 	alive := make([]bool, len(tokens))
 	for i, k := range keys {
-		alive[i] = judge(rows[i], k.secret) == isLive
+		secret, ok := secrets[k.id]
+		alive[i] = ok && subtle.ConstantTimeCompare([]byte(hex.EncodeToString(k.secret)), []byte(secret)) == 1
 	}
 	return alive, nil
 }
@@ -280,7 +287,7 @@ func (c *Cache[T]) Alive(ctx context.Context, tokens ...sid.Token) ([]bool, erro
 func (c *Cache[T]) Renew(ctx context.Context, token sid.Token, options ...RenewOption) (renewed sid.Token, ok bool, err error) {
 	renewed, ok, err = c.renew(ctx, token, options)
 	c.shared.metrics.call(&c.shared.metrics.renewals, ok, err)
-	return renewed, ok, c.propagate(ctx, err)
+	return renewed, ok, c.await(ctx, err, sid.ID(token.Handle()))
 }
 
 func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOption) (renewed sid.Token, ok bool, err error) {
@@ -327,7 +334,7 @@ func (c *Cache[T]) renew(ctx context.Context, token sid.Token, options []RenewOp
 func (c *Cache[T]) Revoke(ctx context.Context, token sid.Token) error {
 	err := c.revokeToken(ctx, token)
 	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
-	return c.propagate(ctx, err)
+	return c.await(ctx, err, sid.ID(token.Handle()))
 }
 
 func (c *Cache[T]) revokeToken(ctx context.Context, token sid.Token) error {
@@ -355,17 +362,31 @@ func (c *Cache[T]) revoke(ctx context.Context, k key) (ended bool, err error) {
 	return rows > 0, err
 }
 
-// Retire ends a session that a login replaces, and tells whether it was live. Call it
-// in the transaction that issues the new session. Requests in flight with the old token
-// get [ErrSuperseded] for ten seconds, so that they are sent again. After
-// [Cache.Revoke] such requests would find the user logged out.
+// Retire ends the session that a login replaces, and reports whether the token opened it.
+// Call it in the transaction that issues the new session. Requests in flight with the old
+// token get [ErrSuperseded] for ten seconds, so that they are sent again. After
+// [Cache.Revoke] such requests would find the user logged out. A superseded token ends the
+// session as Revoke does.
+//
+// Retire does not wait for near caches ([NearCacheStaleness]): other servers may accept the
+// old token for 200 ms.
 func (c *Cache[T]) Retire(ctx context.Context, token sid.Token) (was bool, err error) {
 	const op = "retire"
 	k, err := c.keyOf(op, token)
 	if err != nil {
 		return false, err
 	}
-	unknown, err := c.keyOf(op, token.Renewed())
+	was, err = c.retire(ctx, k, token)
+	c.forget([]sid.ID{k.id})
+	if err != nil {
+		return false, interpret(op, err)
+	}
+	logSession(ctx, c.config.logger, slog.LevelDebug, "session retired", k)
+	return was, nil
+}
+
+func (c *Cache[T]) retire(ctx context.Context, k key, token sid.Token) (was bool, err error) {
+	unknown, err := c.keyOf("retire", token.Renewed())
 	if err != nil {
 		return false, err
 	}
@@ -378,9 +399,19 @@ func (c *Cache[T]) Retire(ctx context.Context, token sid.Token) (was bool, err e
 			Grace:     supersededGrace.Microseconds(),
 		})
 	})
-	if err != nil {
-		return false, interpret(op, err)
+	if rows > 0 || err != nil {
+		return rows > 0, err
 	}
-	logSession(ctx, c.config.logger, slog.LevelDebug, "session retired", k)
-	return rows > 0, c.propagate(ctx, nil)
+	r, err := c.lookUp(ctx, k.id)
+	if err != nil {
+		return false, err
+	}
+	switch judge(r, k.secret) {
+	case isInFlight, isKept:
+		if r.authenticated == 0 { // another login has just retired it
+			return false, nil
+		}
+	}
+	_, err = c.revoke(ctx, k)
+	return false, err
 }

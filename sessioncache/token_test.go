@@ -332,11 +332,7 @@ func TestHandleIsNoID(t *testing.T) {
 			if err != nil || ok || user != nil {
 				t.Errorf("%s: Get = %s, %v, %v", state, user, ok, err)
 			}
-			users, err := cache.GetAll(t.Context(), id, newID())
-			if err != nil || len(users) != 0 {
-				t.Errorf("%s: GetAll = %s, %v", state, users, err)
-			}
-			unchanged("Get and GetAll")
+			unchanged("Get")
 			ok, err = cache.Update(t.Context(), id, func(*raw) error {
 				t.Errorf("%s: Update has called the change", state)
 				return nil
@@ -542,9 +538,6 @@ func TestAudiences(t *testing.T) {
 			if user, ok, err := admin.Get(t.Context(), id); err != nil || ok || user != (adminUser{}) {
 				t.Errorf("Get = %v, %v, %v", user, ok, err)
 			}
-			if users, err := admin.GetAll(t.Context(), id); err != nil || len(users) != 0 {
-				t.Errorf("GetAll = %v, %v", users, err)
-			}
 			if ok, err := admin.Update(t.Context(), id, func(*adminUser) error { return nil }); err != nil || ok {
 				t.Errorf("Update = %v, %v", ok, err)
 			}
@@ -732,16 +725,10 @@ func TestUnreadableSessionStays(t *testing.T) {
 	me := newID()
 	unreadable := raw(`{"user_id":"` + me + `","Data":1}`)
 	token, id := issue(t, rawCache, unreadable), set(t, rawCache, unreadable)
-	readable := set(t, cache, shopUser{me, []string{"a"}})
 	unchanged := wantUnchanged[fmt.Stringer](t, pool, token.Handle(), named(id))
 
 	_, ok, err := cache.Get(t.Context(), id)
 	wantError(t, "Get", notOK(ok, err), sessioncache.ErrUnreadableSession)
-	users, err := cache.GetAll(t.Context(), id, readable, newID())
-	wantError(t, "GetAll", err, sessioncache.ErrUnreadableSession)
-	if len(users) != 1 || users[readable].ID != me {
-		t.Errorf("GetAll = %v; want the other one", users)
-	}
 	for call, look := range map[string]func() (sessioncache.Session[shopUser], bool, error){
 		"Authenticate": func() (sessioncache.Session[shopUser], bool, error) { return cache.Authenticate(t.Context(), token) },
 		"Session": func() (sessioncache.Session[shopUser], bool, error) {
@@ -1023,8 +1010,6 @@ func everyCall(t *testing.T, pool *pgxpool.Pool) {
 	wantUser(t, cache, id, user)
 	ok, err := cache.Update(ctx, id, keep)
 	did("Update", ok, err)
-	users, err := cache.GetAll(ctx, id, newID())
-	did("GetAll", len(users) == 1 && string(users[id]) == user, err)
 	wantError(t, "Set again", cache.Set(ctx, id, raw(`{}`)), sessioncache.ErrConflict)
 	wantNone(t, cache, id)
 	id = set(t, cache, raw(user))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,7 +21,7 @@ var errRawTransaction = errors.New("the connection is in a transaction that was 
 //
 // Lock your own rows, such as the user's, before the first call that changes a session.
 // In the other order, two such transactions can deadlock. After the commit, call
-// [Cache.AwaitNearCaches].
+// [Cache.AwaitNearCaches], unless tx is that of a [Cache.Tx].
 func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 	if tx == nil {
 		panic("sessioncache: WithTx: the transaction is nil")
@@ -30,10 +29,33 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 	return newCache[T](tx, c.config, c.shared)
 }
 
+// tx is a transaction of Cache.Tx. It and its savepoints collect what has to be done after
+// the commit, for every Cache that changes sessions in it.
+type tx struct {
+	pgx.Tx
+	changes *changes
+}
+
+// changes are those of a transaction.
+type changes struct {
+	await  bool     // near caches on other servers have to be awaited
+	forget []func() // near caches of this process forget what has changed
+}
+
+// Begin begins a savepoint of the same transaction.
+func (t *tx) Begin(ctx context.Context) (pgx.Tx, error) {
+	savepoint, err := t.Tx.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &tx{savepoint, t.changes}, nil
+}
+
 // Tx runs fn in a transaction at isolation level read committed, and commits it when fn
-// returns nil. cache is this Cache in the transaction (see [Cache.WithTx]). If cache
-// has changed sessions, Tx waits for near caches after the commit
-// ([NearCacheStaleness]).
+// returns nil. cache is this Cache in the transaction (see [Cache.WithTx]). After the commit
+// Tx waits once for near caches ([NearCacheStaleness]), if a call that has to wait ran in
+// the transaction: through cache, or through WithTx(tx) of another Cache with
+// [WithNearCache].
 //
 // An error of fn rolls the transaction back and is returned as it is. If the
 // transaction cannot begin, the error is [ErrUnavailable] and nothing has happened. If
@@ -44,29 +66,36 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 // that of the transaction, and after its commit you call [Cache.AwaitNearCaches].
 func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) error) error {
 	const op = "transaction"
-	tx, err := c.begin(ctx)
+	begun, err := c.begin(ctx)
 	if err != nil {
 		return interpret(op, err)
 	}
-	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
-	cache := c.WithTx(tx)
-	if cache.changed = c.changed; cache.changed == nil {
-		cache.changed = new(atomic.Bool)
+	defer func() { _ = begun.Rollback(ctx) }() // does nothing after Commit
+	tracked, ok := begun.(*tx)
+	if !ok {
+		tracked = &tx{begun, &changes{}}
 	}
-	if err := fn(tx, cache); err != nil {
+	if err := fn(tracked, c.WithTx(tracked)); err != nil {
 		return err
 	}
-	if err := tx.Commit(ctx); err != nil || !cache.changed.Load() {
-		return interpret(op, err)
+	err = interpret(op, begun.Commit(ctx))
+	if ok { // a savepoint: the outermost Tx does the rest
+		return err
 	}
-	return c.propagate(ctx, nil)
+	for _, forget := range tracked.changes.forget {
+		forget()
+	}
+	if err != nil || !tracked.changes.await || c.inCallersTx() {
+		return err
+	}
+	return awaitNearCaches(ctx)
 }
 
 // begin begins a transaction at read committed, whatever the default of the server or
 // the role is, or a savepoint. It refuses a connection that is in a transaction which
 // pgx did not begin: a commit would end the caller's transaction.
 func (c *Cache[T]) begin(ctx context.Context) (pgx.Tx, error) {
-	if _, ok := c.db.(*pgx.Conn); ok && c.inCallersTx() {
+	if _, isTx := c.db.(pgx.Tx); !isTx && c.inCallersTx() {
 		return nil, errRawTransaction
 	}
 	return retryUnsent(ctx, c, func(ctx context.Context) (pgx.Tx, error) {
@@ -101,17 +130,24 @@ func (c *Cache[T]) inTxOnce(ctx context.Context, statements func(queries *db.Que
 	return tx.Commit(ctx)
 }
 
-// inCallersTx tells whether statements run in a transaction that the Cache has not
+// inCallersTx reports whether statements run in a transaction that the Cache has not
 // begun.
 func (c *Cache[T]) inCallersTx() bool {
 	switch database := c.db.(type) {
 	case *pgxpool.Pool:
 		return false
 	case *pgx.Conn:
-		return database.PgConn().TxStatus() != 'I'
+		return inTransaction(database)
+	case *pgxpool.Conn:
+		return inTransaction(database.Conn())
 	default:
 		return true
 	}
+}
+
+// inTransaction reports whether a connection is in a transaction, by the server's last word.
+func inTransaction(conn *pgx.Conn) bool {
+	return conn.PgConn().TxStatus() != 'I'
 }
 
 // checkIsolation refuses a caller's transaction that does not see what others have

@@ -20,19 +20,19 @@ import (
 //
 // change must not use the database: it runs while a transaction holds a connection of
 // the pool and the lock. Fields of the stored JSON that T does not decode are lost.
-func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) error) (ok bool, err error) {
+func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) error, options ...UpdateOption) (ok bool, err error) {
 	const op = "update"
 	k, err := parseKey(op, id)
 	if err == nil {
 		ok, err = c.update(ctx, op, k, change)
 	}
 	c.shared.metrics.call(&c.shared.metrics.updates, ok, err)
-	return ok, c.propagate(ctx, err)
+	return ok, c.awaitUpdate(ctx, err, k, options)
 }
 
 // UpdateSession is [Cache.Update] for the session that a token opens. A superseded
 // token changes no user: it is treated as in [Cache.Authenticate].
-func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change func(user *T) error) (ok bool, err error) {
+func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change func(user *T) error, options ...UpdateOption) (ok bool, err error) {
 	const op = "update the session"
 	k, err := c.keyOf(op, token)
 	if err == nil {
@@ -42,7 +42,35 @@ func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change fu
 		err = c.whyNot(ctx, op, k)
 	}
 	c.shared.metrics.call(&c.shared.metrics.updates, ok, err)
-	return ok, c.propagate(ctx, err)
+	return ok, c.awaitUpdate(ctx, err, k, options)
+}
+
+// UpdateOption changes one [Cache.Update] or [Cache.UpdateSession].
+type UpdateOption func(*updateOptions)
+
+type updateOptions struct{ unawaited bool }
+
+// Unawaited has an update return without the wait for near caches ([NearCacheStaleness]).
+// This Cache shows the new state at once, other servers within 200 ms. It is for data that is
+// no matter of security, for example a basket.
+//
+// Default: an update waits, if the Cache has [WithNearCache].
+func Unawaited() UpdateOption {
+	return func(o *updateOptions) { o.unawaited = true }
+}
+
+func (c *Cache[T]) awaitUpdate(ctx context.Context, err error, k key, options []UpdateOption) error {
+	var o updateOptions
+	for _, option := range options {
+		option(&o)
+	}
+	if !o.unawaited {
+		return c.await(ctx, err, k.id)
+	}
+	if mayHaveChanged(err) {
+		c.forget([]sid.ID{k.id})
+	}
+	return err
 }
 
 func (c *Cache[T]) update(ctx context.Context, op string, k key, change func(user *T) error) (ok bool, err error) {

@@ -62,14 +62,14 @@ func (c *Cache[T]) DeleteUserSessions(ctx context.Context, userID string, except
 	for i, handle := range except {
 		ids[i] = sid.ID(handle)
 	}
-	n, err = retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+	ended, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) ([]sid.ID, error) {
 		return queries.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{
 			Audience: c.config.audience, UserID: userID, ExceptHandles: ids,
 		})
 	})
 	if err != nil {
-		return 0, interpret(op, err)
+		return 0, c.await(ctx, interpret(op, err)) // any of them may have ended
 	}
-	c.logCount(ctx, "sessions of a user deleted", n)
-	return n, c.propagate(ctx, nil)
+	c.logCount(ctx, "sessions of a user deleted", int64(len(ended)))
+	return int64(len(ended)), c.await(ctx, nil, ended...)
 }

@@ -110,7 +110,7 @@ type revivingUpdate struct {
 	pool *pgxpool.Pool
 }
 
-func (s revivingUpdate) Update(ctx context.Context, id string, change func(*json.RawMessage) error) (bool, error) {
+func (s revivingUpdate) Update(ctx context.Context, id string, change func(*json.RawMessage) error, _ ...sessioncache.UpdateOption) (bool, error) {
 	user, ok, err := s.Get(ctx, id)
 	if err != nil || !ok {
 		return false, err
@@ -131,7 +131,7 @@ type unlockedUpdate struct {
 	pool *pgxpool.Pool
 }
 
-func (s unlockedUpdate) Update(ctx context.Context, id string, change func(*json.RawMessage) error) (bool, error) {
+func (s unlockedUpdate) Update(ctx context.Context, id string, change func(*json.RawMessage) error, _ ...sessioncache.UpdateOption) (bool, error) {
 	user, ok, err := s.Get(ctx, id)
 	if err != nil || !ok {
 		return false, err

@@ -18,16 +18,15 @@ import (
 // TestPgBouncer runs the ordinary suite through PgBouncer in transaction mode, in
 // each exec mode that works without prepared statements, which PgBouncer carries
 // since 1.21 only. Behind the pooler all tests share one table. Tests that need one to
-// themselves skip. Examples cannot: those of near caches are left out, because every change
-// would wait from then on. The tests of sessionhttp are left out, because all its statements
-// are sessioncache's.
+// themselves skip. The tests of sessionhttp are left out, because all its statements are
+// sessioncache's.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	url := startPgBouncer(t)
 	for _, mode := range []string{"cache_describe", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			suite := exec.CommandContext(t.Context(), "go", "test", "-count=1",
-				"-skip", "ExampleWithNearCache|ExampleCache_Changed|/cache_statement|/describe_exec",
+				"-skip", "/cache_statement|/describe_exec",
 				"./cmd/...", "./examples/webapp", "./queries", "./schema", "./sessioncache", "./sid", "./sessioncache/sessiontest/...")
 			suite.Dir = ".."
 			suite.Env = append(os.Environ(), "SESSIONCACHE_DATABASE_URL="+url+"&default_query_exec_mode="+mode)

@@ -32,7 +32,7 @@ type store interface {
 	Set(ctx context.Context, id string, user json.RawMessage) error
 	Get(ctx context.Context, id string) (user json.RawMessage, ok bool, err error)
 	Delete(ctx context.Context, id string) error
-	Update(ctx context.Context, id string, change func(user *json.RawMessage) error) (ok bool, err error)
+	Update(ctx context.Context, id string, change func(user *json.RawMessage) error, options ...sessioncache.UpdateOption) (ok bool, err error)
 }
 
 // plain is the workload of plain sessions.

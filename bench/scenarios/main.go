@@ -1,10 +1,10 @@
 // Scenarios measures batches of lookups and Sets under uneven load: with a delay to the
 // server, both kinds mixed, a statement that waits for a row lock, connections that others
-// hold, and a delay that changes. It also measures logouts with and without the change feed,
-// and what the feed costs the server.
+// hold, and a delay that changes. It also measures near caches: with page views on several
+// servers, and with a database that is far away.
 //
 //	go run ./scenarios                  (from bench/; five minutes)
-//	go run ./scenarios -only logout     (one of them; writes logout.md)
+//	go run ./scenarios -only pages      (one of them; writes pages.md)
 //
 // Each is measured with and without what it is about. Samples of the two sides alternate;
 // the table shows their medians and the ratio of those.
@@ -40,7 +40,6 @@ type options struct {
 	rounds   int
 	sample   time.Duration
 	sessions int
-	logouts  int
 	only     string
 	out      string
 	command  string
@@ -51,8 +50,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 7, "how many samples of each side")
 	flag.DurationVar(&o.sample, "sample", time.Second, "how long a sample takes")
 	flag.IntVar(&o.sessions, "sessions", 100_000, "how many sessions are stored before")
-	flag.IntVar(&o.logouts, "logouts", 5000, "how many logouts a sample of them has")
-	flag.StringVar(&o.only, "only", "", "measure only this: delay, mixed, lock, pool, change, logout or feed")
+	flag.StringVar(&o.only, "only", "", "measure only this: delay, mixed, lock, pool, change, pages or far")
 	flag.StringVar(&o.out, "out", "results", "where to write the table")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
@@ -65,7 +63,6 @@ func main() {
 type bench struct {
 	options
 	ctx     context.Context
-	server  *sessiontest.Server
 	keys    []string
 	user    json.RawMessage
 	direct  *pgxpool.Pool
@@ -76,12 +73,12 @@ type bench struct {
 
 func run(ctx context.Context, o options) (err error) {
 	b := &bench{ctx: ctx, options: o, user: json.RawMessage(`{"user_id":"u","fullname":"Ed Woodward","biography":"` + strings.Repeat("x", 510) + `"}`)}
-	b.server, err = sessiontest.Start(ctx, "listen_addresses = '127.0.0.1'", "fsync = on", "full_page_writes = on", "max_connections = 200")
+	server, err := sessiontest.Start(ctx, "listen_addresses = '127.0.0.1'", "fsync = on", "full_page_writes = on", "max_connections = 200")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.server.Close()) }()
-	database, err := b.server.NewDatabase(ctx)
+	defer func() { err = errors.Join(err, server.Close()) }()
+	database, err := server.NewDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -113,7 +110,7 @@ func (b *bench) measure() error {
 	for _, scenario := range []struct {
 		name string
 		run  func() error
-	}{{"delay", b.delay}, {"mixed", b.mixed}, {"lock", b.lock}, {"pool", b.pool}, {"change", b.change}, {"logout", b.logout}, {"feed", b.feed}} {
+	}{{"delay", b.delay}, {"mixed", b.mixed}, {"lock", b.lock}, {"pool", b.pool}, {"change", b.change}, {"pages", b.pages}, {"far", b.far}} {
 		if b.only != "" && b.only != scenario.name {
 			continue
 		}
@@ -129,8 +126,8 @@ func (b *bench) measure() error {
 
 func (b *bench) markdown() string {
 	return fmt.Sprintf("# Scenarios\n\n    cd bench && %s\n\n", b.command) +
-		fmt.Sprintf("%d sessions of %d bytes, MaxConns %d. Medians of %d samples of %s or %d logouts each; the two sides alternate.\n\n",
-			b.sessions, len(b.user), connections, b.rounds, b.sample, b.logouts) +
+		fmt.Sprintf("%d sessions of %d bytes, MaxConns %d. Medians of %d samples of %s each; the two sides alternate.\n\n",
+			b.sessions, len(b.user), connections, b.rounds, b.sample) +
 		"| scenario | figure | with | without | ratio |\n|---|---|---:|---:|---:|\n" + strings.Join(b.rows, "")
 }
 
@@ -154,20 +151,15 @@ func open(ctx context.Context, url, address string) (*pgxpool.Pool, error) {
 
 // fill stores the sessions that get looks up.
 func (b *bench) fill() (err error) {
-	if b.keys, err = b.store(b.direct, b.sessions); err != nil {
+	rows, _ := b.direct.Query(b.ctx, `
+		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
+		SELECT gen_random_uuid(), $2::json, now(), now() + interval '1 day', now() + interval '1 day' FROM generate_series(1, $1::int)
+		RETURNING sessionid::text`, b.sessions, string(b.user))
+	if b.keys, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil { // Query's error, too
 		return err
 	}
 	_, err = b.direct.Exec(b.ctx, "VACUUM ANALYZE session_cache")
 	return err
-}
-
-// store stores n plain sessions, and returns their ids.
-func (b *bench) store(pool *pgxpool.Pool, n int) (ids []string, err error) {
-	rows, _ := pool.Query(b.ctx, `
-		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
-		SELECT gen_random_uuid(), $2::json, now(), now() + interval '1 day', now() + interval '1 day' FROM generate_series(1, $1::int)
-		RETURNING sessionid::text`, n, string(b.user))
-	return pgx.CollectRows(rows, pgx.RowTo[string]) // Query's error, too
 }
 
 // get looks one of the sessions up.
@@ -206,7 +198,11 @@ func (b *bench) compare(scenario string, figures []string, with, without side) e
 	}
 	for i, figure := range figures {
 		x, y := median(results[0], i), median(results[1], i)
-		b.rows = append(b.rows, fmt.Sprintf("| %s | %s | %.0f | %.0f | %.2f |\n", scenario, figure, x, y, x/y))
+		ratio := "–"
+		if y != 0 {
+			ratio = fmt.Sprintf("%.2f", x/y)
+		}
+		b.rows = append(b.rows, fmt.Sprintf("| %s | %s | %.0f | %.0f | %s |\n", scenario, figure, x, y, ratio))
 	}
 	return nil
 }

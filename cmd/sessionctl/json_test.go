@@ -39,7 +39,7 @@ func TestJSON(t *testing.T) {
 			t.Errorf("list: %v", list[0])
 		}
 
-		fields(t, document[map[string]any](o, "stats"), "live", "expired", "oldest_expired", "most_of_one_user", "change_feed")
+		fields(t, document[map[string]any](o, "stats"), "live", "expired", "oldest_expired", "most_of_one_user")
 		lines := strings.SplitAfter(o.do(0, "watch", "--json", "--times", "2", "--every", "1ms"), "\n")
 		if len(lines) != 3 {
 			t.Fatalf("watch: %q", lines)

@@ -62,7 +62,6 @@ type commands struct {
 	Purge      purgeCommand      `cmd:"" help:"Remove expired sessions."`
 	Stats      statsCommand      `cmd:"" help:"Count the sessions."`
 	Watch      watchCommand      `cmd:"" help:"Count the sessions repeatedly."`
-	NearCache  nearCacheCommand  `cmd:"" help:"Turn near caches off."`
 	Reindex    reindexCommand    `cmd:"" help:"Rebuild the indexes while the sessions stay usable."`
 	Completion completionCommand `cmd:"" help:"Print a shell script that completes commands."`
 }
@@ -167,6 +166,7 @@ func (e *environment) withCache(work func(cache *cache) error, options ...sessio
 	if e.audience != nil {
 		options = append(options, sessioncache.WithAudience(string(*e.audience)))
 	}
+	options = append(options, sessioncache.WithNearCache(0)) // services may keep what a command changes
 	return e.withPool(func(pool *pgxpool.Pool) error { return work(sessioncache.New[json.RawMessage](pool, options...)) })
 }
 

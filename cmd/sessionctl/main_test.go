@@ -100,7 +100,6 @@ func TestMistakes(t *testing.T) {
 	for _, arguments := range [][]string{
 		{}, {"nonsense"}, {"get"}, {"get", "Dr. Evil"}, {"list"}, {"revoke"}, {"revoke", "--user", "a", "--all"}, {"revoke", "--all"},
 		{"revoke", "--all", "--yes", "--except", sid.New().String()}, {"migrate", "sideways"}, {"migrate", "down"}, {"demo"},
-		{"near-cache"}, {"near-cache", "on"}, {"near-cache", "off"},
 		{"purge", "--json", "--quiet"}, {"set", "--lifetime", "0s"}, {"watch", "--every", "0s"},
 		{"revoke", "--user", ""}, {"list", "--user", ""}, {"revoke", "--user", "", "--except", sid.New().String()}, {"revoke", "--handle", "Dr. Evil"},
 		{"revoke", "--handle", sid.New().String(), "--except", sid.New().String()}, {"revoke", "--user", "a", "--handle", sid.New().String()},
@@ -118,7 +117,6 @@ func TestMistakes(t *testing.T) {
 	o.do(exitUnavailable, "stats")
 	o.do(exitUnavailable, "get", id)
 	o.do(exitUnavailable, "revoke", "--all", "--yes")
-	o.do(exitUnavailable, "near-cache", "off", "--yes")
 	o.do(exitUnavailable, "migrate", "up")
 	o.do(exitUnavailable, "migrate", "down", "--yes")
 	o.do(exitUnavailable, "migrate", "status")
@@ -245,7 +243,7 @@ func TestHelp(t *testing.T) {
 	o.want("Exit codes", "--help")
 	for command, text := range map[string]string{
 		"migrate": `"state"`, "get": "as it is stored", "set": `"id"`, "delete": "--audience", "list": `"expires_at"`, "revoke": `"ended"`,
-		"purge": `"removed"`, "stats": `"change_feed"`, "near-cache": `"turned_off"`, "watch": `"time"`, "reindex": "--audience", "completion": "zsh",
+		"purge": `"removed"`, "stats": `"most_of_one_user"`, "watch": `"time"`, "reindex": "--audience", "completion": "zsh",
 	} {
 		for line := range strings.Lines(o.want(text, command, "--help")) {
 			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 80 {

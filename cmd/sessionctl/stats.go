@@ -7,8 +7,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
@@ -20,13 +18,9 @@ func (statsCommand) Help() string {
 	return `With --json it prints
 
     {"live": 12, "expired": 3, "oldest_expired": 61.5,
-     "most_of_one_user": 2,
-     "change_feed": {"near_caches": "used", "changes": 41,
-      "bytes": 24576, "age": 240.5}}
+     "most_of_one_user": 2}
 
-where oldest_expired is how long ago, in seconds, the oldest of the expired sessions has expired. It is 0 if there is none.
-
-The change feed tells near caches what has changed. near_caches is used, draining (they are being turned off), off or unused. age is how long ago purge last moved the time up to which it removes changes, in seconds; it does that every ten minutes at most. change_feed is null if there is no feed, or if the role may not read it (SELECT on session_change).`
+where oldest_expired is how long ago, in seconds, the oldest of the expired sessions has expired. It is 0 if there is none.`
 }
 
 // statsJSON is what stats --json and watch --json print.
@@ -41,56 +35,21 @@ func asJSON(stats sessioncache.Stats) statsJSON {
 	return statsJSON{stats.Live, stats.Expired, stats.OldestExpired.Seconds(), stats.MostOfOneUser}
 }
 
-// feedJSON is the change feed in stats --json.
-type feedJSON struct {
-	NearCaches string  `json:"near_caches"`
-	Changes    int64   `json:"changes"`
-	Bytes      int64   `json:"bytes"`
-	Age        float64 `json:"age"`
-}
-
 func (c *statsCommand) Run(e *environment) error {
 	return e.withCache(func(cache *cache) error {
 		stats, err := cache.Stats(e)
 		if err != nil {
 			return err
 		}
-		feed, ok, err := cache.FeedStats(e)
-		if pgErr, refused := errors.AsType[*pgconn.PgError](err); refused && pgErr.Code == insufficientPrivilege {
-			err = nil
+		if c.JSON {
+			return e.printJSON(asJSON(stats))
 		}
-		if err != nil {
-			return err
-		}
-		if !c.JSON {
-			return printStats(e.out, stats, "", "", feedLines(feed, ok)...)
-		}
-		document := struct {
-			statsJSON
-			ChangeFeed *feedJSON `json:"change_feed"`
-		}{asJSON(stats), nil}
-		if ok {
-			document.ChangeFeed = &feedJSON{feed.NearCaches, feed.Changes, feed.Bytes, feed.Age.Seconds()}
-		}
-		return e.printJSON(document)
+		return printStats(e.out, stats, "", "")
 	})
 }
 
-// feedLines returns the lines of the table about the change feed.
-func feedLines(feed sessioncache.FeedStats, ok bool) []string {
-	if !ok {
-		return []string{"change feed\tnone, or not readable"}
-	}
-	return []string{
-		"near caches\t" + feed.NearCaches,
-		fmt.Sprintf("changes in the feed\t%d (%d kB)", feed.Changes, feed.Bytes/1024),
-		fmt.Sprintf("feed purged\t%s ago", feed.Age.Round(time.Second)),
-	}
-}
-
-// printStats prints a table. ofLive and ofExpired follow two of its numbers, and more
-// lines come last.
-func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string, more ...string) error {
+// printStats prints a table. ofLive and ofExpired follow two of its numbers.
+func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string) error {
 	oldest := "–"
 	if stats.Expired > 0 {
 		oldest = stats.OldestExpired.Round(time.Second).String() + " ago"
@@ -100,9 +59,6 @@ func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string,
 	fmt.Fprintf(table, "expired, to be purged\t%d%s\n", stats.Expired, ofExpired)
 	fmt.Fprintf(table, "the oldest expired\t%s\n", oldest)
 	fmt.Fprintf(table, "most of one user\t%d\n", stats.MostOfOneUser)
-	for _, line := range more {
-		fmt.Fprintln(table, line)
-	}
 	return table.Flush()
 }
 
@@ -113,7 +69,7 @@ type watchCommand struct {
 }
 
 func (watchCommand) Help() string {
-	return `With --json each line is the time and the numbers of stats --json, without the change feed. If the database did not answer, it is the time and the error:
+	return `With --json each line is the time and the numbers of stats --json. If the database did not answer, it is the time and the error:
 
     {"time": "2026-01-02T15:04:05Z", "live": 12, "expired": 3,
      "oldest_expired": 61.5, "most_of_one_user": 2}

@@ -29,10 +29,6 @@ func Observe(meter metric.Meter, read func() sessioncache.Metrics) error {
 	superseded := counter("session.superseded", "Uses of a token that a renewal had replaced.")
 	unavailable := counter("session.unavailable", "Calls that the database did not answer.")
 	nearLookups := counter("session.near_cache.lookups", "Lookups, by whether the near cache answered.")
-	nearWaits := counter("session.near_cache.waits", "Lookups that waited for a poll.")
-	nearPolls := counter("session.near_cache.polls", "Polls of the change feed, failed ones included.")
-	nearFailed := counter("session.near_cache.failed_polls", "Polls of the change feed that failed.")
-	nearResets := counter("session.near_cache.resets", "Polls that emptied the near cache, by what had changed.")
 	nearEntries, err := meter.Int64ObservableGauge("session.near_cache.entries", metric.WithDescription("Sessions in the near cache."))
 	if failed = errors.Join(failed, err); failed != nil {
 		return failed
@@ -50,11 +46,6 @@ func Observe(meter metric.Meter, read func() sessioncache.Metrics) error {
 		observe(unavailable, m.Unavailable)
 		observe(nearLookups, near.Hits, attribute.Bool("hit", true))
 		observe(nearLookups, near.Misses, attribute.Bool("hit", false))
-		observe(nearWaits, near.Waits)
-		observe(nearPolls, near.Polls)
-		observe(nearFailed, near.FailedPolls)
-		observe(nearResets, near.Resets, attribute.String("changed", "sessions"))
-		observe(nearResets, near.Restarts, attribute.String("changed", "server"))
 		observe(nearEntries, uint64(near.Entries))
 		return nil
 	}, append(all, nearEntries)...)

@@ -23,10 +23,6 @@ var (
 	batched    = prometheus.NewDesc("session_batched_calls_total", "Calls that shared a statement.", []string{"call"}, nil)
 
 	nearLookups = prometheus.NewDesc("session_near_cache_lookups_total", "Lookups, by whether the near cache answered.", []string{"result"}, nil)
-	nearWaits   = prometheus.NewDesc("session_near_cache_waits_total", "Lookups that waited for a poll.", nil, nil)
-	nearPolls   = prometheus.NewDesc("session_near_cache_polls_total", "Polls of the change feed, failed ones included.", nil, nil)
-	nearFailed  = prometheus.NewDesc("session_near_cache_failed_polls_total", "Polls of the change feed that failed.", nil, nil)
-	nearResets  = prometheus.NewDesc("session_near_cache_resets_total", "Polls that emptied the near cache, by what had changed.", []string{"changed"}, nil)
 	nearEntries = prometheus.NewDesc("session_near_cache_entries", "Sessions in the near cache.", nil, nil)
 
 	latency = prometheus.NewDesc("session_latency_seconds", "How long calls took that were answered.", []string{"call"}, nil)
@@ -62,11 +58,6 @@ func (c Collector) Collect(metrics chan<- prometheus.Metric) {
 	near := m.NearCache
 	count(nearLookups, near.Hits, "hit")
 	count(nearLookups, near.Misses, "miss")
-	count(nearWaits, near.Waits)
-	count(nearPolls, near.Polls)
-	count(nearFailed, near.FailedPolls)
-	count(nearResets, near.Resets, "sessions")
-	count(nearResets, near.Restarts, "server")
 	metrics <- prometheus.MustNewConstMetric(nearEntries, prometheus.GaugeValue, float64(near.Entries))
 	metrics <- histogram(m.GetLatency, "get")
 	metrics <- histogram(m.SetLatency, "set")

@@ -15,7 +15,7 @@ import (
 const (
 	// watchInterval is the interval between two checks of the sessions of waiting
 	// requests.
-	watchInterval = 2 * time.Second
+	watchInterval = time.Second
 
 	// watchOutageLimit is how long waiting requests go on while the database does not
 	// answer.
@@ -31,11 +31,9 @@ const (
 // [context.Cause] then returns an error that matches [ErrNoSession]. If no user has
 // logged in, or the first lookup fails, the context has already ended.
 //
-// A logout or a renewal on this server ends the context at once. A logout or a renewal
-// on another server ends it within sessioncache.NearCacheStaleness if the cache has a
-// working near cache (sessioncache.WithNearCache), and otherwise within two seconds. A
-// timeout ends it within two seconds. All waiting requests of this process share the
-// statements that check this.
+// A logout or a renewal on this server ends the context at once, one on another server and
+// a timeout within about a second: every second, one statement checks the sessions of up to
+// a thousand waiting requests of this process. It reads no users.
 //
 // Waiting does not count as use: it does not restart the idle timeout. If the database
 // does not answer for half a minute, the context ends, with sessioncache.ErrUnavailable
@@ -43,115 +41,136 @@ const (
 func (m *Manager[T]) Context(r *http.Request) context.Context {
 	const op = "context"
 	ctx, cancel := context.WithCancelCause(r.Context())
+	end := func(err error) { cancel(failed(op, err)) }
 	s, err := m.lock(r.Context())
 	if err != nil {
-		cancel(failed(op, err))
+		end(err)
 		return ctx
 	}
 	defer s.unlock()
-	watched := &watch{s.token, cancel}
-	if s.absent == nil && !s.fake {
-		m.watcher.add(ctx, watched) // before the lookup, to miss no end in between
+	added := false
+	if s.absent == nil && !s.fake { // before the lookup, to miss no end in between
+		added = m.watch(s)
+		watched := s.watched
+		context.AfterFunc(watched.ctx, func() { cancel(context.Cause(watched.ctx)) })
 	}
-	if _, err := loggedIn(m.lookUp(r.Context(), m.cache, s)); err != nil {
-		cancel(failed(op, err))
+	session, err := loggedIn(m.lookUp(r.Context(), m.cache, s))
+	switch {
+	case err != nil:
+		end(err)
+		if added {
+			s.watched.cancel(err)
+		}
+	case s.watched != nil:
+		m.watcher.setUser(s.watched, session.UserID)
 	}
 	return ctx
+}
+
+// watch has the request's session and token watched, which all calls of Context share, and
+// reports whether they were not yet.
+func (m *Manager[T]) watch(s *requestSession[T]) (added bool) {
+	if s.watched != nil && s.watched.token.Reveal() == s.token.Reveal() && s.watched.ctx.Err() == nil {
+		return false
+	}
+	s.watched = m.watcher.add(s.request.Context(), s.token)
+	return true
 }
 
 // watch is a request that waits for the end of its session.
 type watch struct {
 	token  sid.Token
+	ctx    context.Context // ends with the session, and with the request
 	cancel context.CancelCauseFunc
+
+	// watcher.mu guards the rest.
+	userID string // empty until it is known
+	now    bool   // to be checked now
 }
 
 // watcher checks the sessions of all waiting requests. It has one goroutine while
-// requests wait, and none otherwise. If a near cache reads the change feed, each waiting
-// request has one more goroutine, which starts a check when the feed reports a change of
-// its session.
+// requests wait, and none otherwise.
 type watcher struct {
 	alive       func(ctx context.Context, tokens ...sid.Token) ([]bool, error)
-	changed     func(handle sid.Handle) (changed <-chan struct{}, stop func(), fed bool)
 	interval    time.Duration
 	outageLimit time.Duration
 	timeout     time.Duration // of a statement
 
 	mu      sync.Mutex
-	watches map[*watch]bool // true: to be checked now
-	wakeUp  chan struct{}   // nil while no request waits
+	watches map[sid.Handle]map[*watch]struct{}
+	wakeUp  chan struct{} // nil while no request waits
 }
 
 // add watches a session until ctx ends. Every end of the session after add has returned
 // is noticed.
-func (w *watcher) add(ctx context.Context, watched *watch) {
-	changed, stop, _ := w.changed(watched.token.Handle())
-	if changed != nil {
-		defer func() { go w.follow(ctx, watched, changed, stop) }()
-	}
+func (w *watcher) add(ctx context.Context, token sid.Token) *watch {
+	watched := &watch{token: token}
+	watched.ctx, watched.cancel = context.WithCancelCause(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.watches == nil {
-		w.watches = map[*watch]bool{}
+		w.watches = map[sid.Handle]map[*watch]struct{}{}
 	}
-	w.watches[watched] = false
-	context.AfterFunc(ctx, func() { w.remove(watched) })
+	if w.watches[token.Handle()] == nil {
+		w.watches[token.Handle()] = map[*watch]struct{}{}
+	}
+	w.watches[token.Handle()][watched] = struct{}{}
+	context.AfterFunc(watched.ctx, func() { w.remove(watched) })
 	if w.wakeUp == nil {
 		w.wakeUp = make(chan struct{}, 1)
 		go w.run(w.wakeUp)
 	}
-}
-
-// follow starts a check of a session each time the change feed reports a change of it,
-// until ctx ends. A feed that stops working reports that once, and again when it works.
-// In between, only the checks at watchInterval are left.
-func (w *watcher) follow(ctx context.Context, watched *watch, changed <-chan struct{}, stop func()) {
-	for {
-		select {
-		case <-changed:
-			stop()
-			changed, stop, _ = w.changed(watched.token.Handle()) // before the check, to miss no change in between
-			w.wake(watched)
-		case <-ctx.Done():
-			stop()
-			return
-		}
-	}
+	return watched
 }
 
 func (w *watcher) remove(watched *watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.watches, watched)
+	handle := watched.token.Handle()
+	delete(w.watches[handle], watched)
+	if len(w.watches[handle]) == 0 {
+		delete(w.watches, handle)
+	}
 	if len(w.watches) == 0 && w.wakeUp != nil {
 		close(w.wakeUp)
 		w.wakeUp = nil
 	}
 }
 
-// wake starts a check of one session now.
-func (w *watcher) wake(watched *watch) {
+func (w *watcher) setUser(watched *watch, userID string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, waits := w.watches[watched]; waits {
-		w.watches[watched] = true
-		w.wakeUpNow()
+	watched.userID = userID
+}
+
+// wakeSessions starts a check of these sessions now.
+func (w *watcher) wakeSessions(handles ...sid.Handle) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, handle := range handles {
+		for watched := range w.watches[handle] {
+			w.check(watched)
+		}
 	}
 }
 
-// wakeAll starts a check of all sessions now.
-func (w *watcher) wakeAll() {
+// wakeUser starts a check of all sessions of a user now, and of those that are still being
+// looked up.
+func (w *watcher) wakeUser(userID string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for watched := range w.watches {
-		w.watches[watched] = true
-	}
-	if w.wakeUp != nil {
-		w.wakeUpNow()
+	for _, watches := range w.watches {
+		for watched := range watches {
+			if watched.userID == userID || watched.userID == "" {
+				w.check(watched)
+			}
+		}
 	}
 }
 
-// wakeUpNow ends the pause of run. The caller holds mu, and wakeUp is not nil.
-func (w *watcher) wakeUpNow() {
+// check has run check a session now. The caller holds mu.
+func (w *watcher) check(watched *watch) {
+	watched.now = true
 	select {
 	case w.wakeUp <- struct{}{}:
 	default:
@@ -159,16 +178,18 @@ func (w *watcher) wakeUpNow() {
 }
 
 // take returns the sessions to check: all, or only those that are to be checked now.
-func (w *watcher) take(all bool) (watches []*watch) {
+func (w *watcher) take(all bool) (taken []*watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for watched, now := range w.watches {
-		if all || now {
-			watches = append(watches, watched)
-			w.watches[watched] = false
+	for _, watches := range w.watches {
+		for watched := range watches {
+			if all || watched.now {
+				taken = append(taken, watched)
+				watched.now = false
+			}
 		}
 	}
-	return watches
+	return taken
 }
 
 // run checks sessions until wakeUp is closed.
@@ -187,7 +208,7 @@ func (w *watcher) run(wakeUp chan struct{}) {
 			all = true
 		}
 		for batch := range slices.Chunk(w.take(all), watchBatch) {
-			if err := w.check(batch); err == nil {
+			if err := w.checkBatch(batch); err == nil {
 				answered = time.Now()
 			} else if time.Since(answered) > w.outageLimit {
 				for _, watched := range batch {
@@ -198,8 +219,8 @@ func (w *watcher) run(wakeUp chan struct{}) {
 	}
 }
 
-// check ends the contexts of sessions that have ended.
-func (w *watcher) check(batch []*watch) error {
+// checkBatch ends the contexts of sessions that have ended.
+func (w *watcher) checkBatch(batch []*watch) error {
 	ctx, cancel := context.WithTimeout(context.Background(), w.timeout)
 	defer cancel()
 	tokens := make([]sid.Token, len(batch))

@@ -292,6 +292,46 @@ func TestContextsShareStatements(t *testing.T) {
 	suite.Eventually(t, "nobody is watched", func() bool { return m.Waiting() == 0 })
 }
 
+// TestContextAsksForFew: of a thousand requests that wait, a logout has only those of its own
+// session checked, and one without a session none. A request that asks for its context many
+// times is watched once.
+func TestContextAsksForFew(t *testing.T) {
+	s := setup(t)
+	m := s.sessions
+	m.SetWatch(time.Hour, time.Hour)
+	var asked atomic.Int64
+	m.CountAsked(&asked)
+	const requests = 1000
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	tokens := make([]string, requests)
+	inParallel(requests, func(i int) {
+		tokens[i-1] = loginTo(t, m, "", newUser())
+		waitWith(ctx, m, tokens[i-1])
+	})
+	var waiting context.Context
+	send(ctx, m, tokens[0], func(_ http.ResponseWriter, r *http.Request) {
+		for range 100 {
+			waiting = m.Context(r)
+		}
+	})
+	if n := m.Waiting(); n != requests+1 {
+		t.Errorf("%d requests are watched; want %d", n, requests+1)
+	}
+	for _, nobody := range []string{"", randomToken(), loginTo(t, m, "", newUser())} {
+		if _, _, err := attempt(t.Context(), m, nobody, m.Logout); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := attempt(t.Context(), m, tokens[0], m.Logout); err != nil {
+		t.Error(err)
+	}
+	wantEnd(waiting, t, "its logout", sessionhttp.ErrNoSession)
+	if n := asked.Load(); n != 2 {
+		t.Errorf("%d sessions were checked; want the two requests with the one that has logged out", n)
+	}
+}
+
 // TestContextLeavesNothing: with the last request that waits, the goroutine ends that
 // asks for them.
 func TestContextLeavesNothing(t *testing.T) {

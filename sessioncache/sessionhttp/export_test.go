@@ -19,7 +19,11 @@ func (m *Manager[T]) SetWatch(every, patience time.Duration) {
 func (m *Manager[T]) Waiting() int {
 	m.watcher.mu.Lock()
 	defer m.watcher.mu.Unlock()
-	return len(m.watcher.watches)
+	n := 0
+	for _, watches := range m.watcher.watches {
+		n += len(watches)
+	}
+	return n
 }
 
 // Age makes the result of the request's last lookup older by d, so that a test of a long

@@ -563,15 +563,6 @@ func dumpWhere(t *testing.T, pool *pgxpool.Pool, condition string) (rows string)
 	return rows
 }
 
-// nearDatabase is one with a change feed that no other test uses, for a test of near
-// caches.
-func nearDatabase(t *testing.T) *sessiontest.Database {
-	t.Helper()
-	suite.Require(t, suite.OwnTable, suite.Undistributed)
-	t.Parallel()
-	return sessiontest.NewDatabase(t)
-}
-
 // server is one of several that share a database.
 func server(t *testing.T, database *sessiontest.Database, options ...sessioncache.Option) *site {
 	t.Helper()

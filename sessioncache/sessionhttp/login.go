@@ -18,9 +18,9 @@ import (
 // sent again, they carry the new token.
 //
 // If the request has more than four session cookies, the error is [ErrMalformedCookie],
-// as in [Manager.Logout]. After an error nothing has changed, with two exceptions: after
-// sessioncache.ErrUnavailable the former session may have ended, and after
-// sessioncache.ErrNotAwaited the login has happened ([Manager]).
+// as in [Manager.Logout]. After an error nothing has changed, with one exception: after
+// sessioncache.ErrUnavailable the former session may have ended. Login does not wait for near
+// caches: other servers may accept the former token for 200 ms.
 func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T, options ...LoginOption) error {
 	return m.run(w, r, "log in", func(t *Tx[T]) error { return t.Login(user, options...) })
 }
@@ -49,16 +49,14 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 				return err
 			}
 		}
-		for _, token := range former {
-			if err := replace(t.ctx, cache, token); err != nil {
-				return err
-			}
+		if err := retire(t.ctx, cache, former); err != nil {
+			return err
 		}
 		token, err = cache.Issue(t.ctx, user, options.session...)
 		return err
 	}
 	if len(former) == 0 {
-		err = t.deferNotAwaited(store(t.cache))
+		err = store(t.cache)
 	} else {
 		err = t.atomically(store)
 	}
@@ -71,7 +69,10 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 		lifetime = t.cache.Lifetime()
 	}
 	t.session.set(token)
-	t.endsTokens = true
+	t.wakeSessions(former)
+	if options.limited {
+		t.wakeUser(userID(user))
+	}
 	t.onSuccess(func(w http.ResponseWriter) {
 		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, remaining: lifetime, persistent: options.remembered, user: &user})
 	})
@@ -79,21 +80,16 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 	return nil
 }
 
-// replace ends a session that a login replaces. Requests in flight with its token are
-// told to try again, as the new user. Otherwise they could start a visitor's session,
-// whose cookie would replace the login's.
-func replace[T any](ctx context.Context, cache *sessioncache.Cache[T], token sid.Token) error {
-	if was, err := cache.Retire(ctx, token); was || err != nil {
-		return err
+// retire ends the sessions that a login replaces. Requests in flight with their tokens are
+// informed that they have to try again, as the new user. Otherwise they could start a visitor's
+// session, whose cookie would replace the login's.
+func retire[T any](ctx context.Context, cache *sessioncache.Cache[T], tokens []sid.Token) error {
+	for _, token := range tokens {
+		if _, err := cache.Retire(ctx, token); err != nil {
+			return err
+		}
 	}
-	session, _, err := cache.Authenticate(ctx, token)
-	switch {
-	case errors.Is(err, sessioncache.ErrUnavailable):
-		return err
-	case session.State == sessioncache.StateSuperseded && session.Anonymous():
-		return nil // another login has just retired it
-	}
-	return cache.Revoke(ctx, token)
+	return nil
 }
 
 // carryFunc returns the function that takes over a visitor's data, or nil if there is no
@@ -126,7 +122,7 @@ func carryOver[T any](ctx context.Context, cache *sessioncache.Cache[T], visitor
 			return errCallback{err}
 		}
 		return nil
-	})
+	}, sessioncache.Unawaited()) // Retire ends the session in the same transaction
 	return err
 }
 
@@ -145,7 +141,7 @@ func (t *Tx[T]) begin(change func(*T) error) error {
 	session, err := t.manager.find(t.ctx, t.cache, t.session)
 	switch {
 	case err == nil:
-		err = t.change(session, change)
+		err = t.change(session, change, nil)
 		if errors.Is(err, ErrUnknownSession) { // it has just ended
 			err = fmt.Errorf("%w: %w", sessioncache.ErrSuperseded, err)
 		}
@@ -196,19 +192,12 @@ func (t *Tx[T]) accept(token sid.Token) error {
 		return former.Handle() == token.Handle()
 	})
 	if len(formers) > 0 {
-		if err := t.atomically(func(cache *sessioncache.Cache[T]) error {
-			for _, former := range formers {
-				if err := replace(t.ctx, cache, former); err != nil {
-					return err
-				}
-			}
-			return nil
-		}); err != nil {
+		if err := t.atomically(func(cache *sessioncache.Cache[T]) error { return retire(t.ctx, cache, formers) }); err != nil {
 			return err
 		}
 	}
 	t.session.set(token)
-	t.endsTokens = true
+	t.wakeSessions(formers)
 	t.onSuccess(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, t.cookiesOf(token, session)) })
 	t.reportOnSuccess(Event{Kind: EventAccept, Handle: session.Handle, UserID: session.UserID})
 	return nil
@@ -224,20 +213,13 @@ func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...session
 		return sid.Token{}, failed(op, errFake)
 	}
 	token, err := m.cache.Issue(ctx, user, options...)
-	notAwaited := errors.Is(err, sessioncache.ErrNotAwaited)
-	if err != nil && !notAwaited {
+	if err != nil {
 		return sid.Token{}, failed(op, err)
-	}
-	if notAwaited { // as in run
-		ctx = context.WithoutCancel(ctx)
 	}
 	event := Event{Kind: EventIssueBearer, Handle: token.Handle(), UserID: userID(user)}
 	if s != nil {
 		event.RemoteAddr = m.config.remoteAddress(s.request)
 	}
 	m.report(ctx, event)
-	if notAwaited {
-		return token, failed(op, err)
-	}
 	return token, nil
 }

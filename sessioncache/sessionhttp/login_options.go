@@ -13,6 +13,7 @@ type LoginOption func(*loginOptions)
 type loginOptions struct {
 	remembered bool
 	lifetime   time.Duration // 0: the cache's lifetime
+	limited    bool          // MaxSessions may end other sessions of the user
 	session    []sessioncache.SessionOption
 	carry      any // a func(T, *T) error
 }
@@ -46,7 +47,7 @@ func Carry[T any](carry func(visitor T, user *T) error) LoginOption {
 // Default: no limit.
 func MaxSessions(n int) LoginOption {
 	option := sessioncache.MaxSessions(n)
-	return func(o *loginOptions) { o.session = append(o.session, option) }
+	return func(o *loginOptions) { o.limited, o.session = true, append(o.session, option) }
 }
 
 // Remember is "keep me logged in": it gives this login its own lifetime and idle timeout,

@@ -31,6 +31,7 @@ func (t *Tx[T]) logout() error {
 	if err != nil {
 		return err
 	}
+	t.wakeSessions(t.session.credentials.tokens)
 	t.clearSession()
 	return nil
 }
@@ -58,7 +59,6 @@ func (t *Tx[T]) revoke(cache *sessioncache.Cache[T]) error {
 // the browser. If the headers have been sent, the browser keeps a token that opens
 // nothing.
 func (t *Tx[T]) clearSession() {
-	t.endsTokens = true
 	bearer := t.session.credentials.bearer
 	t.session.clear(ErrNoCookie)
 	t.onSuccess(func(w http.ResponseWriter) {
@@ -86,6 +86,7 @@ func (t *Tx[T]) LogoutEverywhere() (n int64, err error) {
 	if err = t.deferNotAwaited(err); err != nil {
 		return 0, t.wrap(op, err)
 	}
+	t.wakeUser(session.UserID)
 	t.clearSession()
 	t.reportOnSuccess(Event{Kind: EventLogoutEverywhere, Handle: session.Handle, UserID: session.UserID, Sessions: n})
 	return n, nil
@@ -109,7 +110,7 @@ func (t *Tx[T]) LogoutOthers() (n int64, err error) {
 	if err = t.deferNotAwaited(err); err != nil {
 		return 0, t.wrap(op, err)
 	}
-	t.endsTokens = true
+	t.wakeUser(session.UserID)
 	t.reportOnSuccess(Event{Kind: EventLogoutOthers, Handle: session.Handle, UserID: session.UserID, Sessions: n})
 	return n, nil
 }
@@ -147,7 +148,7 @@ func (t *Tx[T]) logoutSession(text string) error {
 	if err := t.deferNotAwaited(err); err != nil {
 		return err
 	}
-	t.endsTokens = true
+	t.onSuccess(func(http.ResponseWriter) { t.manager.watcher.wakeSessions(handle) })
 	if handle == owner.Handle {
 		t.clearSession()
 	}

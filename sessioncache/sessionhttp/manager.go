@@ -41,6 +41,7 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 		cache = cache.WithTokenScope(m.config.sessionCookie)
 	}
 	m.cache = cache
+	m.watcher = watcher{alive: cache.Alive, interval: watchInterval, outageLimit: watchOutageLimit, timeout: m.config.lookupTimeout}
 	if m.config.profile != nil {
 		profile, ok := m.config.profile.(func(T) any)
 		if !ok {
@@ -48,6 +49,5 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 		}
 		m.profile = profile
 	}
-	m.watcher = watcher{alive: cache.Alive, changed: cache.Changed, interval: watchInterval, outageLimit: watchOutageLimit, timeout: m.config.lookupTimeout}
 	return m
 }

@@ -14,19 +14,22 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
-// propagated are the calls that wait for near caches, by name.
-func (s *site) propagated() map[string]struct {
+// changes are the calls that change sessions, by name.
+func (s *site) changes() map[string]struct {
 	cookies []string // of the request: an own session, others of the same user, and unknown ones
 	do      func(w http.ResponseWriter, r *http.Request, user account, other string) error
 	kind    sessionhttp.EventKind // of the event; none if empty
+	waits   bool                  // for near caches
 } {
 	m := s.sessions
 	type test = struct {
 		cookies []string
 		do      func(w http.ResponseWriter, r *http.Request, user account, other string) error
 		kind    sessionhttp.EventKind
+		waits   bool
 	}
 	login := func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {
 		return m.Login(w, r, newUser())
@@ -41,56 +44,62 @@ func (s *site) propagated() map[string]struct {
 	}
 	one, four := []string{"own"}, []string{"own", "other", "unknown", "unknown"}
 	return map[string]test{
-		"Login":                     {one, login, sessionhttp.EventLogin},
-		"Login in place of several": {four, login, sessionhttp.EventLogin},
-		"Login in place of none":    {[]string{"unknown"}, login, sessionhttp.EventLogin},
+		"Login":                     {one, login, sessionhttp.EventLogin, false},
+		"Login in place of several": {four, login, sessionhttp.EventLogin, false},
+		"Login in place of none":    {[]string{"unknown"}, login, sessionhttp.EventLogin, false},
 		"Login with MaxSessions": {nil, func(w http.ResponseWriter, r *http.Request, user account, _ string) error {
 			return m.Login(w, r, user, sessionhttp.MaxSessions(1))
-		}, sessionhttp.EventLogin},
+		}, sessionhttp.EventLogin, false},
 		"Login in Tx": {one, func(w http.ResponseWriter, r *http.Request, user account, _ string) error {
 			return m.Tx(w, r, func(_ pgx.Tx, session *sessionhttp.Tx[account]) error {
 				_, err := session.LogoutOthers()
 				return errors.Join(err, session.Login(user))
 			})
-		}, sessionhttp.EventLogin},
-		"Logout":            {one, logout, sessionhttp.EventLogout},
-		"Logout of several": {four, logout, sessionhttp.EventLogout},
+		}, sessionhttp.EventLogin, true},
+		"Logout":            {one, logout, sessionhttp.EventLogout, true},
+		"Logout of several": {four, logout, sessionhttp.EventLogout, true},
 		"LogoutEverywhere": {one, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {
 			n, err := m.LogoutEverywhere(w, r)
 			if n != 2 {
 				return errors.Join(err, errors.New("LogoutEverywhere has not said that there were two sessions"))
 			}
 			return err
-		}, sessionhttp.EventLogoutEverywhere},
+		}, sessionhttp.EventLogoutEverywhere, true},
 		"LogoutOthers": {one, func(_ http.ResponseWriter, r *http.Request, _ account, _ string) error {
 			n, err := m.LogoutOthers(r)
 			if n != 1 {
 				return errors.Join(err, errors.New("LogoutOthers has not said that there was another session"))
 			}
 			return err
-		}, sessionhttp.EventLogoutOthers},
+		}, sessionhttp.EventLogoutOthers, true},
 		"LogoutSession": {one, func(w http.ResponseWriter, r *http.Request, _ account, other string) error {
 			return m.LogoutSession(w, r, other)
-		}, sessionhttp.EventLogoutSession},
-		"Renew": {one, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error { return m.Renew(w, r) }, sessionhttp.EventRenew},
+		}, sessionhttp.EventLogoutSession, true},
+		"Renew": {one, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error { return m.Renew(w, r) }, sessionhttp.EventRenew, true},
 		"Reauthenticated": {one, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {
 			return m.Reauthenticated(w, r)
-		}, sessionhttp.EventReauthenticate},
-		"Accept":                     {one, accept, sessionhttp.EventAccept},
-		"Accept in place of several": {four, accept, sessionhttp.EventAccept},
+		}, sessionhttp.EventReauthenticate, true},
+		"Accept":                     {one, accept, sessionhttp.EventAccept, false},
+		"Accept in place of several": {four, accept, sessionhttp.EventAccept, false},
 		"Update": {one, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {
 			return m.Update(w, r, func(user *account) error { user.Visits++; return nil })
-		}, ""},
+		}, "", true},
+		"Update unawaited": {one, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {
+			return m.Update(w, r, func(user *account) error { user.Visits++; return nil }, sessioncache.Unawaited())
+		}, "", false},
+		"Begin of a new visitor": {nil, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {
+			return m.Begin(w, r, func(user *account) error { user.Visits++; return nil })
+		}, sessionhttp.EventBegin, false},
 		"Begin": {one, func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {
 			return m.Begin(w, r, func(user *account) error { user.Visits++; return nil })
-		}, ""},
+		}, "", true},
 		"IssueBearer": {nil, func(_ http.ResponseWriter, r *http.Request, user account, _ string) error {
 			token, err := m.IssueBearer(r.Context(), user, sessioncache.MaxSessions(1))
 			if token.IsZero() {
 				return errors.Join(err, errors.New("IssueBearer has returned no token"))
 			}
 			return err
-		}, sessionhttp.EventIssueBearer},
+		}, sessionhttp.EventIssueBearer, false},
 	}
 }
 
@@ -116,13 +125,14 @@ func (s *site) change(ctx context.Context, t *testing.T, cookies []string, do fu
 	return w.Result(), took, err
 }
 
-// TestChangesWaitOnce for near caches, however many sessions they end.
+// TestChangesWaitOnce: a change waits for near caches once, however many sessions it ends, and
+// a login waits for none. Without the option nothing waits.
 func TestChangesWaitOnce(t *testing.T) {
-	database := nearDatabase(t)
-	s := server(t, database)
+	t.Parallel()
+	database := sessiontest.NewDatabase(t)
 	// The quickest of a few: the machine may be busy.
-	quickest := func(name string, enough time.Duration) (took time.Duration) {
-		test := s.propagated()[name]
+	quickest := func(s *site, name string, enough time.Duration) (took time.Duration) {
+		test := s.changes()[name]
 		took = time.Hour
 		for i := 0; i < 10 && took >= enough; i++ {
 			_, once, err := s.change(t.Context(), t, test.cookies, test.do)
@@ -133,20 +143,20 @@ func TestChangesWaitOnce(t *testing.T) {
 		}
 		return took
 	}
-	for name := range s.propagated() {
-		took := quickest(name, sessioncache.NearCacheStaleness)
-		if took >= sessioncache.NearCacheStaleness {
-			t.Errorf("%s takes %s while no near cache is in use", name, took)
+	for _, server := range []struct {
+		*site
+		awaits bool
+	}{{server(t, database), false}, {server(t, database, sessioncache.WithNearCache(0)), true}, {nearServer(t, database), true}} {
+		for name, test := range server.changes() {
+			if server.awaits && test.waits {
+				took := quickest(server.site, name, 2*sessioncache.NearCacheStaleness)
+				if took < sessioncache.NearCacheStaleness || took >= 2*sessioncache.NearCacheStaleness {
+					t.Errorf("%s takes %s; want to wait for %s once", name, took, sessioncache.NearCacheStaleness)
+				}
+			} else if took := quickest(server.site, name, sessioncache.NearCacheStaleness); took >= sessioncache.NearCacheStaleness {
+				t.Errorf("%s takes %s; want not to wait", name, took)
+			}
 		}
-		t.Logf("%s: %s while no near cache is in use", name, took)
-	}
-	nearServer(t, database)
-	for name := range s.propagated() {
-		took := quickest(name, 2*sessioncache.NearCacheStaleness)
-		if took < sessioncache.NearCacheStaleness || took >= 2*sessioncache.NearCacheStaleness {
-			t.Errorf("%s takes %s while a near cache is in use; want to wait for %s once", name, took, sessioncache.NearCacheStaleness)
-		}
-		t.Logf("%s: %s", name, took)
 	}
 }
 
@@ -172,11 +182,13 @@ func (l *lull) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 // TestChangeThatIsNotAwaited has happened, though the request's context has ended: cookies,
 // events and what the request knows of its session are as after one that was awaited.
 func TestChangeThatIsNotAwaited(t *testing.T) {
-	database := nearDatabase(t)
-	nearServer(t, database)
+	t.Parallel()
 	var quiet lull
-	s := (&site{}).connect(t, database, &quiet)
-	for name, test := range s.propagated() {
+	s := (&site{}).connect(t, sessiontest.NewDatabase(t), &quiet, sessioncache.WithNearCache(0))
+	for name, test := range s.changes() {
+		if !test.waits {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			awaited, _, err := s.change(t.Context(), t, test.cookies, test.do)
 			if err != nil {

@@ -197,9 +197,17 @@ type shopper struct {
 	Basket []string
 }
 
-func put[T ~func(w http.ResponseWriter, r *http.Request, change func(*shopper) error) error](put T, item string) func(w http.ResponseWriter, r *http.Request) error {
+// put has a call put an item into the basket.
+func put(call func(w http.ResponseWriter, r *http.Request, change func(*shopper) error) error, item string) func(w http.ResponseWriter, r *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		return put(w, r, func(s *shopper) error { s.Basket = append(s.Basket, item); return nil })
+		return call(w, r, func(s *shopper) error { s.Basket = append(s.Basket, item); return nil })
+	}
+}
+
+// updateOf is a Manager's Update without options.
+func updateOf(m *sessionhttp.Manager[shopper]) func(w http.ResponseWriter, r *http.Request, change func(*shopper) error) error {
+	return func(w http.ResponseWriter, r *http.Request, change func(*shopper) error) error {
+		return m.Update(w, r, change)
 	}
 }
 
@@ -255,7 +263,7 @@ func plantersToken(t *testing.T, m *sessionhttp.Manager[shopper], ofUser bool) {
 			send(ctx, m, planted, func(w http.ResponseWriter, r *http.Request) { handle(w, r, sync.OnceFunc(started.Done)) })
 		})
 	}
-	writes := map[string]func(w http.ResponseWriter, r *http.Request) error{"Begin": put(m.Begin, "evil"), "Update": put(m.Update, "evil")}
+	writes := map[string]func(w http.ResponseWriter, r *http.Request) error{"Begin": put(m.Begin, "evil"), "Update": put(updateOf(m), "evil")}
 	// Where a user's session has ended, Begin begins a visitor's.
 	mayBegin := func(name string) bool { return ofUser && name == "Begin" }
 	for name, write := range writes {

@@ -58,7 +58,7 @@ func (t *Tx[T]) renew(kind EventKind, options ...sessioncache.RenewOption) error
 		set.remaining = session.Deadline.Sub(session.AuthenticatedAt) // the lifetime restarts
 	}
 	t.session.set(token)
-	t.endsTokens = true
+	t.wakeSessions([]sid.Token{token})
 	t.onSuccess(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, set) })
 	t.reportOnSuccess(Event{Kind: kind, Handle: session.Handle, UserID: session.UserID})
 	return nil

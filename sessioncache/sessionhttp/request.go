@@ -35,6 +35,8 @@ type requestSession[T any] struct {
 	session sessioncache.Session[T]
 	err     error
 
+	watched *watch // of the last call of Context; nil before
+
 	fake bool // a login of sessionhttptest, which is not in the database
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // Tx is the session of a request in a transaction of the application ([Manager.Tx]). Its
@@ -21,7 +22,6 @@ type Tx[T any] struct {
 	ctx     context.Context
 	session *requestSession[T]
 
-	endsTokens bool  // sessions have ended or tokens were replaced
 	notAwaited error // ErrNotAwaited, once a change has returned it
 
 	// They set cookies and report events, once all changes have happened.
@@ -59,9 +59,6 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 	}
 	for _, effect := range t.effects {
 		effect(w)
-	}
-	if t.endsTokens {
-		m.watcher.wakeAll()
 	}
 	if t.notAwaited != nil {
 		return failed(op, t.notAwaited)
@@ -127,6 +124,21 @@ func (t *Tx[T]) atomically(statements func(cache *sessioncache.Cache[T]) error) 
 // onSuccess adds an effect, which runs once all changes have happened.
 func (t *Tx[T]) onSuccess(effect func(w http.ResponseWriter)) {
 	t.effects = append(t.effects, effect)
+}
+
+// wakeSessions has requests that wait for the end of these sessions check it now
+// ([Manager.Context]).
+func (t *Tx[T]) wakeSessions(tokens []sid.Token) {
+	handles := make([]sid.Handle, len(tokens))
+	for i, token := range tokens {
+		handles[i] = token.Handle()
+	}
+	t.onSuccess(func(http.ResponseWriter) { t.manager.watcher.wakeSessions(handles...) })
+}
+
+// wakeUser does the same for all sessions of a user.
+func (t *Tx[T]) wakeUser(userID string) {
+	t.onSuccess(func(http.ResponseWriter) { t.manager.watcher.wakeUser(userID) })
 }
 
 // reportOnSuccess adds the report of an event.

@@ -9,26 +9,27 @@ import (
 
 // Update changes the user of the request's session, as [sessioncache.Cache.UpdateSession]
 // does, and sets the profile cookie again. An error of change is returned unchanged.
-// change must not call the Manager.
-func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(user *T) error) error {
-	return m.run(w, r, "update", func(t *Tx[T]) error { return t.update(change) })
+// change must not call the Manager. With [sessioncache.Unawaited] Update does not wait for
+// near caches.
+func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(user *T) error, options ...sessioncache.UpdateOption) error {
+	return m.run(w, r, "update", func(t *Tx[T]) error { return t.update(change, options) })
 }
 
 // Update is [Manager.Update], in the transaction.
-func (t *Tx[T]) Update(change func(user *T) error) error {
-	return t.wrap("update", t.update(change))
+func (t *Tx[T]) Update(change func(user *T) error, options ...sessioncache.UpdateOption) error {
+	return t.wrap("update", t.update(change, options))
 }
 
-func (t *Tx[T]) update(change func(*T) error) error {
+func (t *Tx[T]) update(change func(*T) error, options []sessioncache.UpdateOption) error {
 	session, err := t.manager.findUser(t.ctx, t.cache, t.session)
 	if err != nil {
 		return err
 	}
-	return t.change(session, change)
+	return t.change(session, change, options)
 }
 
 // change changes the user of a session, or the data of a visitor.
-func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) error {
+func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error, options []sessioncache.UpdateOption) error {
 	showsProfile := t.manager.profile != nil && !session.Anonymous() && !t.session.credentials.bearer
 	if showsProfile && t.session.response.headersSent.Load() {
 		return ErrTooLate
@@ -40,7 +41,7 @@ func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) e
 		}
 		updated = *user
 		return nil
-	})
+	}, options)
 	if err = t.deferNotAwaited(err); err != nil {
 		t.reportSuperseded(err)
 		return err
@@ -60,12 +61,12 @@ func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error) e
 }
 
 // store changes the stored user, or the user of a test's login.
-func (t *Tx[T]) store(change func(*T) error) (ok bool, err error) {
+func (t *Tx[T]) store(change func(*T) error, options []sessioncache.UpdateOption) (ok bool, err error) {
 	if t.session.fake {
 		user := t.session.session.User
 		return true, change(&user)
 	}
-	ok, err = t.cache.UpdateSession(t.ctx, t.session.token, change)
+	ok, err = t.cache.UpdateSession(t.ctx, t.session.token, change, options...)
 	if callback, is := errors.AsType[errCallback](err); is {
 		return false, callback
 	}

@@ -7,7 +7,7 @@ import "time"
 // direction. What both say holds unless both are wrong at once.
 type Instant struct{ Mono, Wall int64 }
 
-// Within tells whether both clocks say that 0 <= elapsed < d from then to now.
+// Within reports whether both clocks say that 0 <= elapsed < d from then to now.
 func (now Instant) Within(then Instant, d time.Duration) bool {
 	mono, wall := now.Mono-then.Mono, now.Wall-then.Wall
 	return 0 <= mono && mono < int64(d) && 0 <= wall && wall < int64(d)

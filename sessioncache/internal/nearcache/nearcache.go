@@ -1,146 +1,134 @@
-// Package nearcache keeps values in memory and a feed of changes keeps them correct: a
-// [Cache.Get] that begins after a change has returned never shows what was before the
-// change (a regular register; Lamport, On Interprocess Communication, 1986). The
-// package has the entries, the rule that says when they count, and the goroutine that
-// polls the feed. It has no SQL.
+// Package nearcache keeps the results of lookups in memory for a short time (a lease;
+// Gray and Cheriton, Leases, 1989). It has no SQL, no goroutine and no messages.
 //
-// The rule needs the help of every change: it must wait 250 ms after its commit before
-// it returns. An entry counts for [Fresh], 200 ms, after the start of the last applied
-// poll. The difference is for clocks that run at different rates.
+// The rule needs the help of every change: it returns 250 ms after its commit. An entry
+// counts for [Lease], 200 ms, from the moment at which its lookup was sent. So a [Cache.Get]
+// that begins after a change has returned never shows what was before the change (a
+// regular register; Lamport, On Interprocess Communication, 1986): what a lookup found
+// before the commit was sent before it, and 200 ms later it is gone. The difference of 50 ms
+// is for clocks that run at different rates.
 //
-// Three orders make this correct. A poll reads its start before it asks the feed, and
-// publishes it after it has removed entries. A Get reads the published start, then the
-// clock, then the entry. A lookup takes its [Ticket] before it is sent, and its result
-// is kept only if no poll that was applied since has named its id.
+// Changes of this process are seen at once: [Cache.Mark].
 package nearcache
 
 import (
-	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
+
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-// The constants of the protocol. A change waits longer than Fresh, enough for two clocks
-// whose rates differ by a fifth.
 const (
-	// Fresh is how long an entry counts after the start of the last applied poll.
-	Fresh = 200 * time.Millisecond
+	// Lease is how long an entry counts after its lookup was sent. A change waits a quarter
+	// longer.
+	Lease = 200 * time.Millisecond
 
-	// Quarantine is how long no lookup is kept after the feed's identity has changed: a
-	// change that does not wait for this near cache may still be under way.
-	Quarantine = time.Second
-
-	// MaxAge is the longest life of an entry.
-	MaxAge = time.Minute
+	// LargestKept is the largest size of an entry, in bytes. With the number of entries it
+	// bounds the memory.
+	LargestKept = 64 << 10
 )
 
-// Changes is the result of a poll: the changes between the snapshot of the last applied
-// poll and its own.
-type Changes struct {
-	// Server identifies the server that has answered, by its start in microseconds. The
-	// results of lookups on another server are not kept.
-	Server int64
-
-	// Reset tells that anything may have changed.
-	Reset bool
-
-	// Quarantine tells that this is the first poll, or that the feed is another one than at
-	// the last applied poll. It implies Reset.
-	Quarantine bool
-
-	// Changed holds the ids that have changed. The Cache keeps the slice.
-	Changed []sid.ID
-}
-
-// Feed returns changes. One goroutine at a time calls its methods.
-type Feed interface {
-	// Poll returns the changes since the snapshot of the last applied poll, or an error if
-	// it cannot tell them, as on a server in recovery. After an error no entry counts.
-	Poll(ctx context.Context) (Changes, error)
-
-	// Applied tells that the result of the last Poll is applied. The next Poll starts from
-	// there.
-	Applied()
-}
-
-// Config configures a [Cache].
-type Config struct {
-	// Entries is the largest number of values, at least 1.
-	Entries int
-
-	// Feed returns changes.
-	Feed Feed
-
-	// Now reads both clocks, neither cached nor rounded. Nil means those of this machine.
-	Now func() Instant
-
-	// PollTimeout is how long a poll may take. Then the context of Poll ends, waiting calls
-	// go on without the poll, and a later answer is not used. Zero means one second.
-	PollTimeout time.Duration
-
-	// Report is called with the error when the feed stops working or does not work from
-	// the start, and with nil when it works again. It may be nil.
-	Report func(err error)
-}
-
-const defaultPollTimeout = time.Second
-
-// Cache is a bounded map of values by id. Its entries count only while no change can
-// have been missed. It polls while it is used, and needs no closing.
+// Cache is a bounded map of values by id, whose entries count for a short time. It needs no
+// closing.
 //
 // Several goroutines may call its methods at once. Callers share the values.
 type Cache[V any] struct {
-	now  func() Instant
-	base atomic.Pointer[base[V]] // nil while no entry counts; stored with mu held
+	now func() Instant
+
+	// Of otter it uses neither expiry nor loading nor statistics: without expiry, otter has
+	// no goroutine that outlives a call by more than one pass of maintenance, and no clock of
+	// its own.
+	memory *otter.Cache[sid.ID, *entry[V]]
+
+	all atomic.Int64 // the last MarkAll, by the monotonic clock
 
 	// The counters separate the fields that every hit reads from those that lookups write.
-	hits, misses, waits counter
+	hits, misses counter
 
-	poller poller
-
-	mu               sync.Mutex
-	size             int
-	memory           *memory[V]
-	server           int64 // of the last applied poll
-	history          history
-	quarantine       quarantine
-	resets, restarts uint64
+	mu    sync.Mutex // a mark comes before or after an entry is stored, not in between
+	marks marks
 }
 
-// base is the result of the last applied poll. It never changes.
-type base[V any] struct {
-	poll   uint64  // the poll's number
-	start  Instant // read before the feed was asked
-	memory *memory[V]
+// entry is what a lookup has found. It never changes.
+type entry[V any] struct {
+	sent Instant // before the lookup was sent
+	ttl  time.Duration
+	// Not a pointer to it: a hit waits for memory once less.
+	value V
 }
 
-// fresh tells whether the poll is recent enough for entries to count.
-func (b *base[V]) fresh(now Instant) bool {
-	return now.Within(b.start, Fresh)
-}
-
-// New returns an empty Cache. It starts no goroutine.
-func New[V any](config Config) *Cache[V] {
-	c := &Cache[V]{now: config.Now, size: max(1, config.Entries)}
-	c.memory = newMemory[V](c.size)
-	if c.now == nil {
-		c.now = Now
+// New returns an empty Cache of at most so many entries, at least one. now reads both clocks,
+// neither cached nor rounded: [Now], except in tests.
+func New[V any](entries int, now func() Instant) *Cache[V] {
+	c := &Cache[V]{
+		now:    now,
+		memory: otter.Must(&otter.Options[sid.ID, *entry[V]]{MaximumSize: max(1, entries)}),
 	}
-	c.poller = poller{
-		feed:    config.Feed,
-		timeout: config.PollTimeout,
-		report:  config.Report,
-		now:     c.now,
-		apply:   c.apply,
-		disable: c.disable,
-		wake:    make(chan struct{}, 1),
-		topics:  make(map[sid.ID]*topic),
-	}
-	if c.poller.timeout == 0 {
-		c.poller.timeout = defaultPollTimeout
-	}
+	c.all.Store(math.MinInt64)
 	return c
+}
+
+// Get returns the value of id, and the time since its lookup was sent. ok is false if there
+// is no entry that counts: then the caller asks the database. What the value points to must
+// not be changed. Get counts nothing; see [Cache.Count].
+func (c *Cache[V]) Get(id sid.ID) (value *V, age time.Duration, ok bool) {
+	e, ok := c.memory.GetIfPresent(id)
+	if !ok {
+		return nil, 0, false
+	}
+	now := c.now() // after the entry was read: its age is the one at which the caller gets it
+	if !now.Within(e.sent, e.ttl) || e.sent.Mono <= c.all.Load() {
+		return nil, 0, false
+	}
+	return &e.value, time.Duration(now.Mono - e.sent.Mono), true
+}
+
+// Begin returns the time of a lookup that is about to be sent. [Cache.Keep] takes it.
+func (c *Cache[V]) Begin() Instant {
+	return c.now()
+}
+
+// Keep stores what a lookup has found, unless its id was marked since it was sent, or a
+// later lookup is stored already. size is about how many bytes the value takes. ttl is how
+// long the value holds; it counts from sent, and [Lease] limits it. The eviction policy may
+// drop an entry at any time.
+//
+// The caller keeps no absence: after a change of this process nothing would end it.
+func (c *Cache[V]) Keep(sent Instant, id sid.ID, value V, size int, ttl time.Duration) {
+	if ttl <= 0 || size > LargestKept {
+		return
+	}
+	e := &entry[V]{sent: sent, ttl: min(ttl, Lease), value: value}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sent.Mono <= c.all.Load() || c.marks.has(id, sent.Mono) {
+		return
+	}
+	if stored, ok := c.memory.GetEntryQuietly(id); ok && stored.Value.sent.Mono > sent.Mono {
+		return
+	}
+	c.memory.Set(id, e)
+}
+
+// Mark removes ids that this process has changed, or may have changed. What lookups find
+// that were sent before is not kept. Call it after the commit.
+func (c *Cache[V]) Mark(ids ...sid.ID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now().Mono
+	for _, id := range ids {
+		c.marks.add(id, now)
+		c.memory.Invalidate(id)
+	}
+}
+
+// MarkAll is Mark for every id.
+func (c *Cache[V]) MarkAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all.Store(c.now().Mono)
 }

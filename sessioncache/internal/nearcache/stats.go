@@ -7,26 +7,24 @@ import (
 
 // Stats counts what a [Cache] has done. All but Entries only grow.
 type Stats struct {
-	Hits        uint64 // calls of Get that returned a value
-	Misses      uint64 // calls of Get that did not
-	Waits       uint64 // hits and misses that waited for a poll
-	Polls       uint64 // polls that have begun
-	FailedPolls uint64 // polls that have failed
-	Resets      uint64 // polls that emptied memory because anything may have changed
-	Restarts    uint64 // polls that emptied memory because the feed's identity had changed
-	Entries     int    // values in memory, expired ones included
+	Hits    uint64 // lookups that memory answered
+	Misses  uint64 // lookups that it did not
+	Entries int    // values in memory, expired ones included
+}
+
+// Count counts a lookup. The caller counts, because it may have to refuse a value: then the
+// database answers.
+func (c *Cache[V]) Count(hit bool) {
+	if hit {
+		c.hits.add()
+	} else {
+		c.misses.add()
+	}
 }
 
 // Stats returns the counters. They are not read at one moment.
 func (c *Cache[V]) Stats() Stats {
-	c.mu.Lock()
-	stats := Stats{Resets: c.resets, Restarts: c.restarts, Entries: c.memory.EstimatedSize()}
-	c.mu.Unlock()
-	c.poller.mu.Lock()
-	stats.Polls, stats.FailedPolls = c.poller.begun.Load(), c.poller.failed
-	c.poller.mu.Unlock()
-	stats.Hits, stats.Misses, stats.Waits = c.hits.load(), c.misses.load(), c.waits.load()
-	return stats
+	return Stats{Hits: c.hits.load(), Misses: c.misses.load(), Entries: c.memory.EstimatedSize()}
 }
 
 // stripes is a power of two.

@@ -1,0 +1,8 @@
+package nearcache
+
+// Marked returns how many marks are held.
+func (c *Cache[V]) Marked() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.marks.young) + len(c.marks.old)
+}

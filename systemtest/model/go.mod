@@ -1,3 +1,0 @@
-module github.com/rhaptos/sessiondb/systemtest/model
-
-go 1.26
