@@ -108,7 +108,7 @@ func TestPurgeWithoutRowLocks(t *testing.T) {
 	suite.Require(t, suite.OwnTable)
 	_, pool := setup[raw](t)
 	db := &noRowLocks{Pool: pool}
-	cache := sessioncache.New[raw](db)
+	cache := sessioncache.NewUnchecked[raw](db)
 	live := set(t, cache, raw(`{}`))
 	insertMany(t, pool, 2500, 0)
 	if n, err := cache.Purge(t.Context()); err != nil || n != 2500 {
@@ -125,7 +125,7 @@ func TestPurgeWithoutRowLocks(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			if _, err := sessioncache.New[raw](db).Purge(t.Context()); err != nil {
+			if _, err := sessioncache.NewUnchecked[raw](db).Purge(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})

@@ -65,6 +65,7 @@ func leasePgBouncer(t *testing.T) leaseEnvironment {
 	env := leaseOn(c)
 	// Without prepared statements, which PgBouncer carries since 1.21 only.
 	env.urls = []string{startPgBouncerOn(t, uint16(c.port), "sessions") + "&default_query_exec_mode=cache_describe"}
+	env.pause = time.Second
 	env.disturb = leaseTerminate
 	return env
 }

@@ -36,6 +36,7 @@ func leaseRestarts(t *testing.T) leaseEnvironment {
 func leaseServerStopped(t *testing.T) leaseEnvironment {
 	c := startWithTable(t)
 	env := leaseOn(c)
+	env.pause = time.Second
 	env.disturb = func(ctx context.Context, _ *leaseRun) error {
 		c.signal(syscall.SIGSTOP)
 		sleep(ctx, 200*time.Millisecond+rand.N(time.Second)) // it lasts

@@ -27,287 +27,150 @@ type mutation struct {
 
 const (
 	memory = "./sessioncache/internal/nearcache"
-	cursor = "./sessioncache/internal/changefeed"
 	facade = "./sessioncache"
+	system = "./systemtest"
 )
 
 var mutations = []mutation{
 	{
-		"no overlap check", true, memory, "TestRegister|TestPollWhileLookupIsUnderWay",
-		[]edit{{memory + "/keep.go", "!c.history.unchanged(t.poll, id)", "false"}},
+		"the lease counted from the answer", true, memory, "TestLeaseBeginsWhenTheLookupIsSent",
+		[]edit{{memory + "/nearcache.go", "entry[V]{sent: sent,", "entry[V]{sent: c.now(),"}},
 	},
 	{
-		"no overlap check, on a database", false, facade, "TestLookupUnderWay",
-		[]edit{{memory + "/keep.go", "!c.history.unchanged(t.poll, id)", "false"}},
+		"the lease counted from the answer, in a database", false, facade, "TestLookupUnderWay",
+		[]edit{{facade + "/nearcache.go", "n.memory.Keep(r.sent,", "n.memory.Keep(n.memory.Begin(),"}},
 	},
 	{
-		"check and insertion not one step", true, memory, "TestPollIsAppliedWhileKeeping",
-		[]edit{{
-			memory + "/keep.go", "	base.memory.Set(", `	c.mu.Unlock()
-	time.Sleep(20 * time.Millisecond)
-	defer c.mu.Lock()
-	base.memory.Set(`,
-		}},
-	},
-	{
-		"a reset is no change for a lookup under way", false, memory, "TestRegister|TestPollWhileLookupIsUnderWay",
-		[]edit{{memory + "/history.go", "if since < h.start {", "if since < h.start && h.ids > 0 {"}},
-	},
-	{
-		"freshness published before the removals", true, memory, "TestRemovalsComeBeforeFreshness",
-		[]edit{{
-			memory + "/apply.go", "	switch {\n", "	c.base.Store(&base[V]{poll: poll, start: start, memory: c.memory})\n	switch {\n",
-		}},
-	},
-	{
-		"entry read before freshness", true, memory, "TestPollIsAppliedWhileGetReads|TestRegister",
-		[]edit{
-			{memory + "/get.go", "	base := c.base.Load() // What", `	early := c.base.Load()
-	if early == nil {
-		return nil, Instant{}, nil
-	}
-	e, ok := early.memory.GetIfPresent(id)
-	_ = c.now()
-	base := c.base.Load() // What`},
-			{memory + "/get.go", "	e, ok := base.memory.GetIfPresent(id) // then", "	// then"},
-		},
-	},
-	{
-		"freshness measured at the poll's end", false, memory, "TestClocks",
-		[]edit{{memory + "/apply.go", "start: start,", "start: c.now(),"}},
-	},
-	{
-		"a clock that lags", false, memory, "TestHitCountsFor200ms|TestClocks",
-		[]edit{{memory + "/get.go", "	now := c.now()  ", `	now := c.now()
-	now.Mono -= now.Mono % int64(90*time.Millisecond)
-	now.Wall -= now.Wall % int64(90*time.Millisecond)
-	`}},
-	},
-	{
-		"no margin for clock rates", false, memory, "TestClocks",
-		[]edit{{memory + "/nearcache.go", "Fresh = 200 *", "Fresh = 250 *"}},
-	},
-	{
-		"no margin for clock rates, in what a change waits", false, facade, "TestStalenessCoversClockRates",
-		[]edit{{facade + "/propagate.go", "nearcache.Fresh + 50*time.Millisecond", "nearcache.Fresh"}},
-	},
-	{
-		"only the monotonic clock", false, memory, "TestHitCountsFor200ms",
+		"only the monotonic clock", true, memory, "TestLease$",
 		[]edit{{memory + "/instant.go", "int64(d) && 0 <= wall && wall < int64(d)", "int64(d) && wall == wall"}},
 	},
 	{
-		"only the wall clock", false, memory, "TestHitCountsFor200ms",
+		"only the wall clock", false, memory, "TestLease$",
 		[]edit{{memory + "/instant.go", "0 <= mono && mono < int64(d) && ", "mono == mono && "}},
 	},
 	{
-		"a wall clock that was set back counts", false, memory, "TestHitCountsFor200ms",
+		"a wall clock that was set back counts", false, memory, "TestLease$",
 		[]edit{{memory + "/instant.go", "0 <= wall && ", ""}},
 	},
 	{
-		"only the monotonic clock, in every way to be wrong", true, memory, "TestClocks",
-		[]edit{{memory + "/instant.go", "int64(d) && 0 <= wall && wall < int64(d)", "int64(d) && wall == wall"}},
+		"an entry counts as long as a change waits", false, memory, "TestRegister",
+		[]edit{{memory + "/nearcache.go", "Lease = 200 *", "Lease = 250 *"}},
 	},
 	{
-		"only the wall clock, in every way to be wrong", false, memory, "TestClocks",
-		[]edit{{memory + "/instant.go", "0 <= mono && mono < int64(d) && ", "mono == mono && "}},
+		"a wait of 100 ms", false, facade, "TestEveryChangeWaits",
+		[]edit{{facade + "/await.go", "time.NewTimer(NearCacheStaleness)", "time.NewTimer(100 * time.Millisecond)"}},
 	},
 	{
-		"a hit counts as long as a change waits", false, memory, "TestClocks",
-		[]edit{{memory + "/nearcache.go", "Fresh = 200 *", "Fresh = 230 *"}},
+		"a wait of 100 ms, between processes", false, system, "TestLease/no_fault",
+		[]edit{{facade + "/await.go", "time.NewTimer(NearCacheStaleness)", "time.NewTimer(100 * time.Millisecond)"}},
 	},
 	{
-		"a call counts a poll that began before it", false, memory, "TestPollUnderWay",
-		[]edit{{memory + "/get.go", "base.poll > called", "base.poll >= called"}},
+		"no wait after ErrConflict", true, facade, "TestEveryChangeWaits",
+		[]edit{{facade + "/set.go", "errors.Is(err, ErrConflict) || errors.Is(err, ErrUnavailable)", "errors.Is(err, ErrUnavailable)"}},
 	},
 	{
-		"an abandoned poll is applied", false, memory, "TestAbandonedPoll",
-		[]edit{{memory + "/poller.go", `		pause = p.fail(ctx.Err())
-		<-answer // one poll at a time
-		return pause
-`, `		<-answer
-`}},
+		"no wait after finding nothing", false, facade, "TestEveryChangeWaits", deleteThatFindsNothing,
 	},
 	{
-		"negative caching", false, memory, "TestKeepRefuses",
-		[]edit{{memory + "/keep.go", "value == nil || ttl <= 0", "ttl < 0"}},
+		"no wait after finding nothing, between processes", false, system, "TestLease/answers_cut", deleteThatFindsNothing,
 	},
 	{
-		"a lookup's server is not checked", false, memory, "TestKeepRefuses",
-		[]edit{{memory + "/keep.go", "server != c.server", "false"}},
+		"no wait at ok == false", false, facade, "TestEveryChangeWaits",
+		[]edit{{
+			facade + "/update.go", "	return ok, c.awaitUpdate(ctx, err, k, options)\n}\n\n// UpdateSession is",
+			"	if !ok && err == nil {\n		return false, nil\n	}\n	return ok, c.awaitUpdate(ctx, err, k, options)\n}\n\n// UpdateSession is",
+		}},
 	},
 	{
-		"a lookup of a standby is kept", false, memory, "TestKeepRefuses",
-		[]edit{{memory + "/keep.go", "case inRecovery:", "case inRecovery && false:"}},
-	},
-	{
-		"early return without quarantine", true, memory, "TestQuarantine",
-		[]edit{{memory + "/keep.go", "!c.quarantine.over(t.at)", "!c.quarantine.over(t.at) && false"}},
-	},
-	{
-		"early return without quarantine, on a database", false, facade, "TestTurnedOffAndOn",
-		[]edit{{memory + "/keep.go", "!c.quarantine.over(t.at)", "!c.quarantine.over(t.at) && false"}},
-	},
-	{
-		"no quarantine after near caches were turned off and on", false, facade, "TestTurnedOffAndOn",
-		[]edit{{facade + "/nearcache.go", "Quarantine: poll.Identity != f.applied", "Quarantine: f.applied == changefeed.Identity{}"}},
-	},
-	{
-		"the flag read before the change counts however long ago", false, facade, "TestFlagReadLongAgo",
-		[]edit{{facade + "/propagate.go", "notUsedFor = nearcache.Quarantine * 4 / 5", "notUsedFor = nearcache.Quarantine * 100"}},
-	},
-	{
-		"early return however long the change took", false, facade, "TestFlagReadLongAgo",
-		[]edit{
-			{facade + "/delete.go", "	err := c.deletePlain(ctx, id)\n", `	sent := nearcache.Now()
-	err := c.deletePlain(ctx, id)
-	u := &c.shared.use
-	u.mu.Lock()
-	notUsed := sent.Within(u.notUsed, notUsedFor)
-	u.mu.Unlock()
-	if notUsed {
-		return err
+		"no wait in a Tx whose delete found nothing", false, facade, "TestEveryChangeWaits",
+		append([]edit{{
+			facade + "/delete.go", "	return c.await(ctx, err, sessionID)\n", `	if errors.Is(err, errNothing) && c.inCallersTx() {
+		return nil
 	}
-`},
-			{facade + "/delete.go", `	"github.com/rhaptos/sessiondb/db"
-`, `	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-`},
-		},
-	},
-	{
-		"wait from before the commit", false, facade, "TestChangeThatWaitedForALock",
-		[]edit{
-			{facade + "/delete.go", "	err := c.deletePlain(ctx, id)\n", `	sent := nearcache.Now()
-	err := c.deletePlain(ctx, id)
-	if err == nil && !c.inCallersTx() {
-		return c.awaitNearCaches(ctx, sent)
+	if errors.Is(err, errNothing) {
+		err = nil
 	}
-`},
-			{facade + "/delete.go", `	"github.com/rhaptos/sessiondb/db"
-`, `	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
-`},
-		},
+	return c.await(ctx, err, sessionID)
+`,
+		}}, errNothing...),
 	},
 	{
-		"a Delete that finds nothing does not wait", false, facade, "TestDeleteThatFindsNothing",
-		[]edit{
-			{facade + "/delete.go", "	_, err := retryWrite", "	n, err := retryWrite"},
-			{facade + "/delete.go", "	})\n	return err\n", "	})\n	if n == 0 && err == nil {\n		err = errNothing\n	}\n	return err\n"},
-			{facade + "/delete.go", "	return c.propagate(ctx, err)\n", "	if errors.Is(err, errNothing) {\n		return nil\n	}\n	return c.propagate(ctx, err)\n"},
-			{facade + "/delete.go", "// delete removes", "var errNothing = errors.New(\"nothing was deleted\")\n\n// delete removes"},
-			{facade + "/delete.go", "	\"context\"\n", "	\"context\"\n	\"errors\"\n"},
-		},
+		"no wait in a Tx", false, facade, "TestEveryChangeWaits|TestNearCacheSeesEveryChange",
+		[]edit{{facade + "/tx.go", "	return awaitNearCaches(ctx)\n", "	return nil\n"}},
 	},
 	{
-		"joins a reading of the flag already sent", false, facade, "TestFlagBeingRead",
+		"a savepoint that forgets that there was a change", false, facade, "TestNearCacheSeesEveryChange",
+		[]edit{{facade + "/tx.go", "&tx{savepoint, t.changes}", "&tx{savepoint, &changes{}}"}},
+	},
+	{
+		"an own change that does not mark", true, facade, "TestNearCacheSeesOwnChangesAtOnce|TestLookupUnderWay",
+		[]edit{{facade + "/cache.go", "c.shared.mark = c.near.mark", "c.shared.mark = func([]sid.ID) {}"},
+			{facade + "/cache.go", "	\"github.com/rhaptos/sessiondb/db\"\n", "	\"github.com/rhaptos/sessiondb/db\"\n	\"github.com/rhaptos/sessiondb/sid\"\n"}},
+	},
+	{
+		"a mark that the wall clock ends", false, memory, "TestMarkOutlivesTheWallClock",
+		[]edit{{memory + "/nearcache.go", "	now := c.now().Mono\n	for", "	now := c.now().Wall\n	for"},
+			{memory + "/nearcache.go", "c.marks.has(id, sent.Mono)", "c.marks.has(id, sent.Wall)"}},
+	},
+	{
+		"a late answer kept over a mark", true, memory, "TestMark$",
+		[]edit{{memory + "/nearcache.go", " || c.marks.has(id, sent.Mono)", ""}},
+	},
+	{
+		"a late answer kept over a mark of every id", false, memory, "TestMark$",
+		[]edit{{memory + "/nearcache.go", "sent.Mono <= c.all.Load() || c.marks.has", "c.marks.has"},
+			{memory + "/nearcache.go", " || e.sent.Mono <= c.all.Load()", ""}},
+	},
+	{
+		"a late answer kept over a mark, by age", false, memory, "TestMark$",
+		[]edit{{memory + "/marks.go", ", m.old}", "}"}},
+	},
+	{
+		"a late answer kept over a newer one", false, memory, "TestNewestLookupStays",
+		[]edit{{memory + "/nearcache.go", "; ok && stored", "; ok && false && stored"}},
+	},
+	{
+		"absence kept", false, system, "TestLease/no_fault",
 		[]edit{
-			{facade + "/propagate.go", "	used, err := u.ask.Do(ctx, struct{}{})\n	return used || err != nil\n", `	f := &asked{done: make(chan struct{})}
-	if sent, ok := asks.LoadOrStore(u, f); ok {
-		<-sent.(*asked).done
-		return sent.(*asked).used
+			{facade + "/lookup.go", "	if c.gets == nil {\n", `	if at, ok := absent.Load(id); ok && time.Since(at.(time.Time)) < 200*time.Millisecond {
+		return nil, nil
 	}
-	used, err := u.ask.Do(ctx, struct{}{})
-	f.used = used || err != nil
-	asks.Delete(u)
-	close(f.done)
-	return f.used
-`},
-			{facade + "/propagate.go", "// shareUse sets up", `type asked struct {
-	done chan struct{}
-	used bool
+	sent := time.Now()
+	r, err := c.lookUpPresent(ctx, id)
+	if r == nil && err == nil {
+		absent.Store(id, sent)
+	}
+	return r, err
 }
 
-var asks sync.Map
+var absent sync.Map
 
-// shareUse sets up`},
-		},
-	},
-	{
-		"joins a lookup already sent", false, facade, "TestLookupUnderWay",
-		[]edit{
-			{facade + "/lookup.go", "	if c.gets == nil {\n", `	f := &flight{done: make(chan struct{})}
-	if sent, ok := flights.LoadOrStore(id, f); ok {
-		<-sent.(*flight).done
-		return sent.(*flight).row, sent.(*flight).err
-	}
-	f.row, f.err = c.lookUpNow(ctx, id)
-	flights.Delete(id)
-	close(f.done)
-	return f.row, f.err
-}
-
-type flight struct {
-	done chan struct{}
-	row  *row
-	err  error
-}
-
-var flights sync.Map
-
-func (c *Cache[T]) lookUpNow(ctx context.Context, id sid.ID) (*row, error) {
+func (c *Cache[T]) lookUpPresent(ctx context.Context, id sid.ID) (*row, error) {
 	if c.gets == nil {
 `},
-			{facade + "/lookup.go", "	\"slices\"\n", "	\"slices\"\n	\"sync\"\n"},
+			{facade + "/lookup.go", "	\"slices\"\n", "	\"slices\"\n	\"sync\"\n	\"time\"\n"},
 		},
 	},
 	{
-		"the ticket is taken when the answer has come", false, facade, "TestLookupUnderWay",
-		[]edit{{facade + "/nearcache.go", "n.memory.Keep(r.ticket,", "n.memory.Keep(n.memory.Begin(),"}},
-	},
-	{
-		"feed purged without a horizon", false, cursor, "TestResets",
-		[]edit{{cursor + "/changefeed.go", "			row.Horizon > f.base.xmin ||\n", ""}},
-	},
-	{
-		"feed purged without a horizon, while the reader is suspended", false, cursor, "TestSuspendedBeforeAPollIsSent",
-		[]edit{{cursor + "/changefeed.go", "			row.Horizon > f.base.xmin ||\n", ""}},
-	},
-	{
-		"purge does not move the horizon", false, cursor, "TestSuspendedBeforeAPollIsSent",
-		[]edit{{"./db/change_feed.sql.go", "WHERE oldest.xact < (SELECT horizon FROM session_change_state WHERE horizon <= pg_snapshot_xmin(pg_current_snapshot()))",
-			"WHERE oldest.xact < pg_snapshot_xmin(pg_current_snapshot())"}, {"./db/change_feed.sql.go", "THEN candidate\n", "THEN horizon\n"}},
-	},
-	{
-		"no overlap check, while the reader is suspended", false, cursor, "TestSuspendedBeforeALookupIsKept",
-		[]edit{{memory + "/keep.go", "!c.history.unchanged(t.poll, id)", "false"}},
-	},
-	{
-		"entry read before the clock, while the reader is suspended", false, cursor, "TestSuspendedInAHit",
-		[]edit{
-			{memory + "/get.go", "	now := c.now()  ", "	e, ok := base.memory.GetIfPresent(id)\n	now := c.now()  "},
-			{memory + "/get.go", "	e, ok := base.memory.GetIfPresent(id) // then", "	// then"},
-		},
-	},
-	{
-		"identity is only the server's start", false, cursor, "TestResets",
-		[]edit{{cursor + "/changefeed.go", "Identity{Epoch: row.Epoch, ServerStart: row.ServerStart, Objects: row.Objects, Generation: row.Generation}", "Identity{ServerStart: row.ServerStart}"}},
-	},
-	{
-		"generation ignored", false, cursor, "TestResets",
-		[]edit{{cursor + "/changefeed.go", "Objects: row.Objects, Generation: row.Generation}", "Objects: row.Objects}"}},
-	},
-	{
-		"epoch ignored", false, cursor, "TestResets",
-		[]edit{{cursor + "/changefeed.go", "Identity{Epoch: row.Epoch, ", "Identity{"}},
-	},
-	{
-		"a copy of the database has its identity", false, cursor, "TestCopyOfTheDatabase",
-		[]edit{{"./db/change_feed.sql.go", "database.oid, relation.objects", "relation.objects"}},
-	},
-	{
-		"a near cache that was turned off goes on", false, cursor, "TestTurnedOff",
-		[]edit{{cursor + "/changefeed.go", "		if f.used {\n			f.turnedOff = true\n			return false, ErrTurnedOff\n		}\n", ""}, {cursor + "/changefeed.go", "(ctx, !f.used)", "(ctx, true)"}},
-	},
-	{
-		"a standby may answer polls", false, cursor, "TestStandby",
-		[]edit{{cursor + "/changefeed.go", "case row.InRecovery:", "case row.InRecovery && false:"}},
-	},
-	{
-		"only xmax bounds a poll", false, cursor, "TestCommitsOutOfOrder",
-		[]edit{{cursor + "/changefeed.go", "Xmax: f.base.xmax, Xip: f.base.xip}", "Xmax: f.base.xmax}"}},
+		"an entry past its end", true, memory, "TestEntryEndsWithItsSession",
+		[]edit{{memory + "/nearcache.go", "min(ttl, Lease)", "Lease"}},
 	},
 }
+
+// errNothing tells of a Delete that finds nothing.
+var errNothing = []edit{
+	{facade + "/delete.go", "	_, err := retryWrite", "	n, err := retryWrite"},
+	{facade + "/delete.go", "	})\n	return err\n", "	})\n	if n == 0 && err == nil {\n		return errNothing\n	}\n	return err\n"},
+	{facade + "/delete.go", "		err = interpret(op, c.delete(ctx, sessionID))\n",
+		"		if err = c.delete(ctx, sessionID); !errors.Is(err, errNothing) {\n			err = interpret(op, err)\n		}\n"},
+	{facade + "/delete.go", "// delete removes", "var errNothing = errors.New(\"nothing was deleted\")\n\n// delete removes"},
+	{facade + "/delete.go", "	\"context\"\n", "	\"context\"\n	\"errors\"\n"},
+}
+
+var deleteThatFindsNothing = append([]edit{
+	{facade + "/delete.go", "	return c.await(ctx, err, sessionID)\n",
+		"	if errors.Is(err, errNothing) {\n		c.forget([]sid.ID{sessionID})\n		return nil\n	}\n	return c.await(ctx, err, sessionID)\n"},
+}, errNothing...)
 
 // TestMutations breaks the near cache, one rule at a time, and expects that a test finds
 // it. The tests themselves are the same, and pass with the code as it is.
@@ -348,8 +211,8 @@ func TestMutations(t *testing.T) {
 func (m mutation) compile(t *testing.T, root, overlay, folder string) (binary string) {
 	t.Helper()
 	binary = filepath.Join(folder, filepath.Base(m.dir)+".test")
-	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", overlay, "-o", binary, m.dir)
-	build.Dir = root
+	build := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", overlay, "-o", binary, ".")
+	build.Dir = filepath.Join(root, m.dir) // systemtest is another module
 	if output, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
