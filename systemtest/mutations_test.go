@@ -104,26 +104,26 @@ var mutations = []mutation{
 	},
 	{
 		"an own change that does not mark", true, facade, "TestNearCacheSeesOwnChangesAtOnce|TestLookupUnderWay",
-		[]edit{{facade + "/cache.go", "c.shared.mark = c.near.mark", "c.shared.mark = func([]sid.ID) {}"},
-			{facade + "/cache.go", "	\"github.com/rhaptos/sessiondb/db\"\n", "	\"github.com/rhaptos/sessiondb/db\"\n	\"github.com/rhaptos/sessiondb/sid\"\n"}},
+		[]edit{{facade + "/cache.go", "c.shared.mark = c.near.mark", "c.shared.mark = func([]sid.ID) {}"}},
 	},
 	{
 		"a mark that the wall clock ends", false, memory, "TestMarkOutlivesTheWallClock",
 		[]edit{{memory + "/nearcache.go", "	now := c.now().Mono\n	for", "	now := c.now().Wall\n	for"},
-			{memory + "/nearcache.go", "c.marks.has(id, sent.Mono)", "c.marks.has(id, sent.Wall)"}},
+			{memory + "/nearcache.go", "c.marks.has(id, sent.Mono)", "c.marks.has(id, sent.Wall)"},
+			{memory + "/marks.go", "		m.old, m.young, m.since =", "		if now-m.since >= 2*int64(Lease) {\n			m.young = nil\n		}\n		m.old, m.young, m.since ="}},
 	},
 	{
 		"a late answer kept over a mark", true, memory, "TestMark$",
 		[]edit{{memory + "/nearcache.go", " || c.marks.has(id, sent.Mono)", ""}},
 	},
 	{
+		"marks dropped before their lease", true, memory, "TestMark$",
+		[]edit{{memory + "/marks.go", ", m.old}", "}"}},
+	},
+	{
 		"a late answer kept over a mark of every id", false, memory, "TestMark$",
 		[]edit{{memory + "/nearcache.go", "sent.Mono <= c.all.Load() || c.marks.has", "c.marks.has"},
 			{memory + "/nearcache.go", " || e.sent.Mono <= c.all.Load()", ""}},
-	},
-	{
-		"a late answer kept over a mark, by age", false, memory, "TestMark$",
-		[]edit{{memory + "/marks.go", ", m.old}", "}"}},
 	},
 	{
 		"a late answer kept over a newer one", false, memory, "TestNewestLookupStays",

@@ -102,6 +102,11 @@ func TestMark(t *testing.T) {
 		for _, late := range []time.Duration{0, 1, nearcache.Lease / 2, nearcache.Lease - 2} {
 			c, clock, id := setup()
 			keep(c, id, "old")
+			// An earlier mark of another id, after which the marks of this one are soon in the
+			// older of two maps.
+			c.Mark(sid.New())
+			clock.pass(nearcache.Lease/2, nearcache.Lease/2)
+			keep(c, id, "old")
 			sent := c.Begin()
 			clock.pass(1, 1)
 			atOnce := c.Begin()
