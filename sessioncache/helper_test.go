@@ -421,11 +421,13 @@ func total(h sessioncache.Histogram) (n uint64) {
 }
 
 // setupNear returns a Cache with a near cache, and one of another server, which keeps
-// nothing itself.
+// nothing itself. They have an audience of their own: DeleteAll ends no session of another
+// test that shares the table.
 func setupNear[T any](t *testing.T, options ...sessioncache.Option) (near, other *sessioncache.Cache[T], pool *pgxpool.Pool) {
 	t.Helper()
-	near, pool = setup[T](t, append(options, sessioncache.WithNearCache(1000))...)
-	return near, sessioncache.New[T](pool, sessioncache.WithNearCache(0)), pool
+	audience := sessioncache.WithAudience(newID())
+	near, pool = setup[T](t, append(options, audience, sessioncache.WithNearCache(1000))...)
+	return near, sessioncache.New[T](pool, audience, sessioncache.WithNearCache(0)), pool
 }
 
 // setupRace is setup for races: on a pool with a few more connections, so that

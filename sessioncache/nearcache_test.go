@@ -194,7 +194,7 @@ func TestNearCacheRace(t *testing.T) {
 		var all sync.WaitGroup
 		for _, id := range ids {
 			all.Go(func() {
-				cache := sessioncache.New[raw](pool, sessioncache.WithNearCache(0))
+				cache := sessioncache.New[raw](pool, sessioncache.WithAudience(near.Audience()), sessioncache.WithNearCache(0))
 				for range 3 {
 					if _, _, err := near.Get(t.Context(), id); err != nil {
 						t.Error(err)
@@ -281,7 +281,7 @@ func quickest(t *testing.T, name string, do func() error) time.Duration {
 func TestEveryChangeWaits(t *testing.T) {
 	_, waiting, pool := setupNear[raw](t)
 	ctx := t.Context()
-	without := sessioncache.New[raw](pool)
+	without := sessioncache.New[raw](pool, sessioncache.WithAudience(waiting.Audience()))
 	for name, do := range changesOf(ctx, without) {
 		if took := quickest(t, name, do); took >= sessioncache.NearCacheStaleness {
 			t.Errorf("%s took %s without the option", name, took)
