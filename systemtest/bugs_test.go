@@ -29,7 +29,7 @@ func TestCheckerFindsBugs(t *testing.T) {
 		"an Update without a lock":       {"no fault", func(s store, p *pgxpool.Pool) store { return unlockedUpdate{s, p} }},
 		"a conflict that lets one in":    {"no fault", func(s store, _ *pgxpool.Pool) store { return overwritingSet{s} }},
 		"a logout that is not done":      {"no fault", func(s store, _ *pgxpool.Pool) store { return lazyDelete{s} }},
-		"unavailable taken for no login": {"backends killed", func(s store, _ *pgxpool.Pool) store { return falseLogout{s} }},
+		"unavailable taken for no login": {"kill -9", func(s store, _ *pgxpool.Pool) store { return falseLogout{s} }},
 		"a failed Set taken for stored":  {"backends killed", func(s store, _ *pgxpool.Pool) store { return hopefulSet{s} }},
 	} {
 		t.Run(name, func(t *testing.T) {

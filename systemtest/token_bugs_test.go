@@ -31,7 +31,7 @@ func TestTokenCheckerFindsBugs(t *testing.T) {
 		"a Revoke that misses a renewal": {"no fault", func(s tokenStore, p *pgxpool.Pool) tokenStore { return revokeByCurrent{s, p} }},
 		"a deletion that misses one":     {"no fault", func(s tokenStore, p *pgxpool.Pool) tokenStore { return deleteByList{s, p} }},
 		"a deletion one after the other": {"no fault", func(s tokenStore, p *pgxpool.Pool) tokenStore { return deleteOneByOne{s, p} }},
-		"unavailable taken for no login": {"backends killed", func(s tokenStore, _ *pgxpool.Pool) tokenStore { return falseUnknown{s} }},
+		"unavailable taken for no login": {"kill -9", func(s tokenStore, _ *pgxpool.Pool) tokenStore { return falseUnknown{s} }},
 		"a failed Revoke taken for done": {"backends killed", func(s tokenStore, _ *pgxpool.Pool) tokenStore { return hopefulRevoke{s} }},
 	} {
 		t.Run(name, func(t *testing.T) {
