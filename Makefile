@@ -86,7 +86,7 @@ test-browser: postgresql ## have two browsers use the web example
 	$(call need,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
 	cd systemtest && go test -count=1 -v -timeout 5m -run TestBrowser ./...
 
-FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestMutations|TestLease'
+FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestMutations'
 
 .PHONY: test-faults
 test-faults: postgresql ## check some histories under each fault
@@ -94,11 +94,6 @@ test-faults: postgresql ## check some histories under each fault
 	$(FAULTS) -timeout 15m ./... -args -histories=3
 
 FUZZTIME := 1m
-
-.PHONY: test-lease
-test-lease: postgresql ## check near caches on four servers under each fault
-	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
-	cd systemtest && go test -count=1 -v -timeout 30m -run 'TestLease$$' ./...
 
 .PHONY: fuzz
 fuzz: postgresql ## fuzz each target for a minute (FUZZTIME=10m)
