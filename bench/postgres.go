@@ -199,7 +199,7 @@ func (pg *postgres) sessioncacheCodec(_ context.Context, pool *pgxpool.Pool) (ta
 }
 
 func (pg *postgres) sessioncacheDecoding(name string, pool *pgxpool.Pool, options ...sessioncache.Option) (target, error) {
-	cache := sessioncache.New[sessioncache.User](pool, options...)
+	cache := sessioncache.New[sessiontest.User](pool, options...)
 	users := make([]sessioncache.User, len(pg.stored.users))
 	for i, user := range pg.stored.users {
 		if err := json.Unmarshal(user, &users[i]); err != nil {

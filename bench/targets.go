@@ -57,10 +57,10 @@ func newSessions(o options) sessionSet {
 // newUser is the nth User as JSON, filled up to the payload asked for.
 func newUser(payload, n int) json.RawMessage {
 	userID := fmt.Sprintf("cnxuser:75e06194-baee-4395-8e1a-56%010d", n)
-	user := sessioncache.User{
+	user := sessiontest.User{
 		UserID:   &userID,
 		FullName: new("Ed Woodward"),
-		Identifiers: []sessioncache.Identifier{{
+		Identifiers: []sessiontest.Identifier{{
 			IdentifierString: "https://edwoodward.myopenid.com",
 			UserID:           userID,
 			IdentifierType:   "openid",

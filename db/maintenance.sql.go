@@ -87,7 +87,7 @@ func (q *Queries) DeleteExpiredSessionsUnlocked(ctx context.Context, batchSize i
 }
 
 const getOldestExpired = `-- name: GetOldestExpired :one
-SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint AS oldest_expired
+SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint AS oldest_expired_micros
 FROM session_cache
 WHERE session_endutc < statement_timestamp()
 `
@@ -96,9 +96,9 @@ WHERE session_endutc < statement_timestamp()
 // the table expired, or zero if there is none.
 func (q *Queries) GetOldestExpired(ctx context.Context) (int64, error) {
 	row := q.db.QueryRow(ctx, getOldestExpired)
-	var oldest_expired int64
-	err := row.Scan(&oldest_expired)
-	return oldest_expired, err
+	var oldest_expired_micros int64
+	err := row.Scan(&oldest_expired_micros)
+	return oldest_expired_micros, err
 }
 
 const getSessionStats = `-- name: GetSessionStats :one
@@ -109,7 +109,7 @@ SELECT
         SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint
         FROM session_cache
         WHERE session_endutc < statement_timestamp()
-    ) AS oldest_expired,
+    ) AS oldest_expired_micros,
     (
         SELECT coalesce(max(each.sessions), 0)::bigint
         FROM (
@@ -118,30 +118,30 @@ SELECT
             WHERE user_id <> ''
             GROUP BY audience, user_id
         ) AS each
-    ) AS most_of_one_user
+    ) AS largest_user
 `
 
 type GetSessionStatsRow struct {
-	Live          int64
-	Expired       int64
-	OldestExpired int64
-	MostOfOneUser int64
+	Live                int64
+	Expired             int64
+	OldestExpiredMicros int64
+	LargestUser         int64
 }
 
 // GetSessionStats counts the live and the expired sessions. It also returns how many
 // microseconds ago the oldest expired session expired (zero if there is none), and
 // the largest number of sessions, live and expired, of one user. It reads two
 // indexes, and of the table only pages that have not been vacuumed.
-func (q *Queries) GetSessionStats(ctx context.Context) (GetSessionStatsRow, error) {
+func (q *Queries) GetSessionStats(ctx context.Context) (*GetSessionStatsRow, error) {
 	row := q.db.QueryRow(ctx, getSessionStats)
 	var i GetSessionStatsRow
 	err := row.Scan(
 		&i.Live,
 		&i.Expired,
-		&i.OldestExpired,
-		&i.MostOfOneUser,
+		&i.OldestExpiredMicros,
+		&i.LargestUser,
 	)
-	return i, err
+	return &i, err
 }
 
 const reindexSessions = `-- name: ReindexSessions :exec

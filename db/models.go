@@ -12,7 +12,7 @@ import (
 
 // A login: who it belongs to and for how long. It is live from its start to its end, both included, by the time of the statement.
 type SessionCache struct {
-	// Which session. It is the key to a plain session, and opens nothing of a session with a token.
+	// Which session. The id of a plain session, which is its key, or the handle of a session with a token, which gives no access.
 	SessionID sid.ID
 	// The user as a JSON document, kept as the text it came in.
 	UserDict []byte
@@ -22,18 +22,26 @@ type SessionCache struct {
 	EndUTC time.Time
 	// The latest instant that the end can be extended to.
 	DeadlineUTC time.Time
+	// The last use that extended the session; its start when there was none.
+	UsedUTC time.Time
 	// The idle timeout in microseconds; NULL when there is none.
 	Idle *int64
 	// The application that the session belongs to; empty for one that has the table to itself.
 	Audience string
-	// The SHA-256 digest of the token that opens the session; NULL for a plain session, which its id opens.
+	// The SHA-256 digest of the token's secret; NULL for a plain session.
 	Secret []byte
-	// The digest of the token before the last renewal, which opens nothing any more.
-	Superseded []byte
-	// The time of the last renewal.
-	SupersededUTC *time.Time
+	// The SHA-256 digest of the first half of the secret, which every renewal keeps; NULL for a plain session.
+	Family []byte
+	// How often the token was renewed.
+	Renewals int32
+	// When the token was last renewed; NULL when it never was.
+	RenewedUTC *time.Time
 	// When the user last proved who they are; NULL for an anonymous visitor and for a plain session.
 	AuthenticatedUTC *time.Time
-	// The user's id, read from userdict; NULL when it has none.
+	// Whether the user asked to be remembered after the browser is closed.
+	Remembered bool
+	// What the application calls the device, at most 200 characters; NULL when it has no name.
+	Device *string
+	// The user's id, read from userdict; NULL when it has none, and for an anonymous visitor.
 	UserID *string
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 
 	"github.com/rhaptos/sessiondb/sid"
+	"time"
 )
 
 const deleteSession = `-- name: DeleteSession :execrows
@@ -35,10 +36,11 @@ func (q *Queries) DeleteSession(ctx context.Context, arg DeleteSessionParams) (i
 
 const extendSession = `-- name: ExtendSession :execrows
 UPDATE session_cache
-SET session_endutc = least(
-    session_deadlineutc,
-    (statement_timestamp() AT TIME ZONE 'UTC' + session_idle * interval '1 microsecond') AT TIME ZONE 'UTC'
-)
+SET session_usedutc = statement_timestamp(),
+    session_endutc = least(
+        session_deadlineutc,
+        (statement_timestamp() AT TIME ZONE 'UTC' + session_idle * interval '1 microsecond') AT TIME ZONE 'UTC'
+    )
 WHERE session_cache.sessionid = $1
   AND session_cache.sessionid = ANY (ARRAY(
       SELECT used.sessionid
@@ -49,7 +51,7 @@ WHERE session_cache.sessionid = $1
         AND statement_timestamp() BETWEEN used.session_startutc AND used.session_endutc
         AND used.session_endutc < used.session_deadlineutc
         AND date_part('epoch', used.session_endutc - statement_timestamp()) * 1000000 < used.session_idle * 0.75
-      FOR UPDATE SKIP LOCKED
+      FOR NO KEY UPDATE SKIP LOCKED
   ))
 `
 
@@ -62,8 +64,8 @@ type ExtendSessionParams struct {
 // ExtendSession extends a live session to its idle timeout from now, but not past its
 // deadline. A NULL secret means a plain session. It returns 1, or 0 if it changes
 // nothing: the session is absent, expired or under another secret, or three quarters
-// of its timeout are left, or another transaction has locked the row. So a lookup
-// never waits, and of several calls at once one writes.
+// of its timeout are left, or another transaction has locked the row. A lookup
+// therefore never waits, and of several calls at once one writes.
 //
 // (The sum goes through UTC because adding to a timestamptz depends on the
 // connection's time zone, which a distributed table does not allow with a column.)
@@ -79,19 +81,20 @@ const getSession = `-- name: GetSession :one
 SELECT
     sessionid,
     userdict,
-    coalesce(CASE WHEN secret IS NOT NULL THEN user_id END, '')::text AS user_id,
-    encode(
-        timestamptz_send(session_startutc)
-        || timestamptz_send(session_endutc)
-        || timestamptz_send(session_deadlineutc)
-        || timestamptz_send(statement_timestamp())
-        || int8send(coalesce(session_idle, 0))
-        || coalesce(timestamptz_send(authenticatedutc), int8send(0))
-        || coalesce(timestamptz_send(supersededutc), int8send(0))
-        || coalesce(secret, '')
-        || coalesce(superseded, ''),
-        'hex'
-    )::text AS metadata
+    coalesce(user_id, '')::text AS user_id,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created_micros,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires_micros,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline_micros,
+    (date_part('epoch', session_usedutc) * 1000000)::bigint AS used_micros,
+    coalesce(date_part('epoch', authenticatedutc) * 1000000, 0)::bigint AS authenticated_micros,
+    coalesce(date_part('epoch', renewedutc) * 1000000, 0)::bigint AS renewed_micros,
+    (date_part('epoch', statement_timestamp()) * 1000000)::bigint AS now_micros,
+    coalesce(session_idle, 0)::bigint AS idle_micros,
+    coalesce(encode(secret, 'hex'), '')::text AS secret_hex,
+    coalesce(encode(family, 'hex'), '')::text AS family_hex,
+    renewals,
+    remembered,
+    coalesce(device, '')::text AS device
 FROM session_cache
 WHERE sessionid = $1
   AND audience = $2
@@ -104,55 +107,74 @@ type GetSessionParams struct {
 }
 
 type GetSessionRow struct {
-	SessionID sid.ID
-	UserDict  []byte
-	UserID    string
-	Metadata  string
+	SessionID           sid.ID
+	UserDict            []byte
+	UserID              string
+	CreatedMicros       int64
+	ExpiresMicros       int64
+	DeadlineMicros      int64
+	UsedMicros          int64
+	AuthenticatedMicros int64
+	RenewedMicros       int64
+	NowMicros           int64
+	IdleMicros          int64
+	SecretHex           string
+	FamilyHex           string
+	Renewals            int32
+	Remembered          bool
+	Device              string
 }
 
-// GetSession returns a session of either kind that has started, live or expired. The
-// caller compares the secret and checks whether the session has expired. The user's
-// id is empty for a plain session. Metadata is in hex, so that the server's
-// bytea_output does not matter. It holds:
+// GetSession returns a session of either kind that has started, live or expired, or
+// pgx.ErrNoRows. The caller compares the digest of the secret, which is empty for a plain
+// session, and checks that expires_micros is not before now_micros.
 //
-//	7 x 8 bytes, each a big-endian integer:
-//	  start, end, deadline, and the time of this statement, in microseconds since 2000-01-01 UTC;
-//	  the idle timeout in microseconds, or 0;
-//	  the time of the last authentication, or 0;
-//	  the time of the last renewal, or 0;
-//	32 bytes, the digest of the secret, except for a plain session;
-//	32 bytes, the digest that the last renewal replaced, if there was a renewal.
-//
-// (One column, because a column for each value costs server and client a fifth more.)
-func (q *Queries) GetSession(ctx context.Context, arg GetSessionParams) (GetSessionRow, error) {
+// Instants (…_micros) are microseconds since 1970-01-01 UTC; 0 stands for "never".
+// now_micros is the time of this statement. idle_micros is the idle timeout in
+// microseconds; 0 means none. An empty user_id or device means none. Digests are in
+// hex, so that the server's bytea_output does not matter.
+func (q *Queries) GetSession(ctx context.Context, arg GetSessionParams) (*GetSessionRow, error) {
 	row := q.db.QueryRow(ctx, getSession, arg.SessionID, arg.Audience)
 	var i GetSessionRow
 	err := row.Scan(
 		&i.SessionID,
 		&i.UserDict,
 		&i.UserID,
-		&i.Metadata,
+		&i.CreatedMicros,
+		&i.ExpiresMicros,
+		&i.DeadlineMicros,
+		&i.UsedMicros,
+		&i.AuthenticatedMicros,
+		&i.RenewedMicros,
+		&i.NowMicros,
+		&i.IdleMicros,
+		&i.SecretHex,
+		&i.FamilyHex,
+		&i.Renewals,
+		&i.Remembered,
+		&i.Device,
 	)
-	return i, err
+	return &i, err
 }
 
 const getSessions = `-- name: GetSessions :many
 SELECT
     sessionid,
     userdict,
-    coalesce(CASE WHEN secret IS NOT NULL THEN user_id END, '')::text AS user_id,
-    encode(
-        timestamptz_send(session_startutc)
-        || timestamptz_send(session_endutc)
-        || timestamptz_send(session_deadlineutc)
-        || timestamptz_send(statement_timestamp())
-        || int8send(coalesce(session_idle, 0))
-        || coalesce(timestamptz_send(authenticatedutc), int8send(0))
-        || coalesce(timestamptz_send(supersededutc), int8send(0))
-        || coalesce(secret, '')
-        || coalesce(superseded, ''),
-        'hex'
-    )::text AS metadata
+    coalesce(user_id, '')::text AS user_id,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created_micros,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires_micros,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline_micros,
+    (date_part('epoch', session_usedutc) * 1000000)::bigint AS used_micros,
+    coalesce(date_part('epoch', authenticatedutc) * 1000000, 0)::bigint AS authenticated_micros,
+    coalesce(date_part('epoch', renewedutc) * 1000000, 0)::bigint AS renewed_micros,
+    (date_part('epoch', statement_timestamp()) * 1000000)::bigint AS now_micros,
+    coalesce(session_idle, 0)::bigint AS idle_micros,
+    coalesce(encode(secret, 'hex'), '')::text AS secret_hex,
+    coalesce(encode(family, 'hex'), '')::text AS family_hex,
+    renewals,
+    remembered,
+    coalesce(device, '')::text AS device
 FROM session_cache
 WHERE sessionid = ANY ($1::_uuid)
   AND audience = $2
@@ -167,10 +189,22 @@ type GetSessionsParams struct {
 }
 
 type GetSessionsRow struct {
-	SessionID sid.ID
-	UserDict  []byte
-	UserID    string
-	Metadata  string
+	SessionID           sid.ID
+	UserDict            []byte
+	UserID              string
+	CreatedMicros       int64
+	ExpiresMicros       int64
+	DeadlineMicros      int64
+	UsedMicros          int64
+	AuthenticatedMicros int64
+	RenewedMicros       int64
+	NowMicros           int64
+	IdleMicros          int64
+	SecretHex           string
+	FamilyHex           string
+	Renewals            int32
+	Remembered          bool
+	Device              string
 }
 
 // GetSessions is GetSession for several sessions. It returns each one once, in
@@ -179,24 +213,36 @@ type GetSessionsRow struct {
 // (The LIMIT excludes nothing. With it the planner keeps one plan, an index scan, for
 // any number of ids. Without it the server plans each small batch again, which takes
 // longer than running it.)
-func (q *Queries) GetSessions(ctx context.Context, arg GetSessionsParams) ([]GetSessionsRow, error) {
+func (q *Queries) GetSessions(ctx context.Context, arg GetSessionsParams) ([]*GetSessionsRow, error) {
 	rows, err := q.db.Query(ctx, getSessions, arg.SessionIDs, arg.Audience)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []GetSessionsRow{}
+	items := []*GetSessionsRow{}
 	for rows.Next() {
 		var i GetSessionsRow
 		if err := rows.Scan(
 			&i.SessionID,
 			&i.UserDict,
 			&i.UserID,
-			&i.Metadata,
+			&i.CreatedMicros,
+			&i.ExpiresMicros,
+			&i.DeadlineMicros,
+			&i.UsedMicros,
+			&i.AuthenticatedMicros,
+			&i.RenewedMicros,
+			&i.NowMicros,
+			&i.IdleMicros,
+			&i.SecretHex,
+			&i.FamilyHex,
+			&i.Renewals,
+			&i.Remembered,
+			&i.Device,
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -204,87 +250,136 @@ func (q *Queries) GetSessions(ctx context.Context, arg GetSessionsParams) ([]Get
 	return items, nil
 }
 
-const insertSession = `-- name: InsertSession :execrows
+const insertSession = `-- name: InsertSession :one
 INSERT INTO session_cache (
-    sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
+    sessionid, audience, secret, family, userdict,
+    session_startutc, session_endutc, session_deadlineutc, session_idle, session_usedutc,
+    authenticatedutc, remembered, device
 )
 VALUES (
     $1,
     $2,
-    $3::json,
+    $3::bytea,
+    $4::bytea,
+    $5::json,
     statement_timestamp(),
-    statement_timestamp() + interval '1 microsecond' * $4::bigint,
-    statement_timestamp() + interval '1 microsecond' * $5::bigint,
-    $6::bigint
+    statement_timestamp() + least($6::interval, nullif($7::interval, interval '0')),
+    statement_timestamp() + $6::interval,
+    nullif((date_part('epoch', $7::interval) * 1000000)::bigint, 0),
+    statement_timestamp(),
+    CASE WHEN $3::bytea IS NOT NULL AND NOT $8::boolean THEN statement_timestamp() END,
+    $9::boolean,
+    nullif($10::text, '')
 )
 ON CONFLICT (sessionid) DO NOTHING
+RETURNING coalesce(user_id, '')::text AS user_id
 `
 
 type InsertSessionParams struct {
-	SessionID sid.ID
-	Audience  string
-	UserDict  string
-	TTL       int64
-	Lifetime  int64
-	Idle      *int64
+	SessionID   sid.ID
+	Audience    string
+	Secret      []byte
+	Family      []byte
+	UserDict    string
+	Lifetime    time.Duration
+	IdleTimeout time.Duration
+	Anonymous   bool
+	Remembered  bool
+	Device      string
 }
 
-// InsertSession stores a plain session that starts now and ends after ttl. With an
-// idle timeout, use extends it until lifetime has passed. All three are microseconds;
-// a NULL idle means no timeout. It returns 1, or 0 if the id exists already, live or
-// expired. Then nothing has changed, and a surrounding transaction can go on.
-func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertSession,
+// InsertSession stores a session that starts now, and returns the id of its user, which
+// is empty if there is none. It returns pgx.ErrNoRows if the session id exists already,
+// live or expired. Then nothing has changed, and a surrounding transaction can go on.
+//
+// The session ends after lifetime. With an idle timeout, it ends after that, and use
+// extends it until lifetime has passed; a timeout of zero means none. A plain session
+// has neither secret nor family, and none of the values that follow: an anonymous
+// session is that of a visitor who has not logged in; an empty device means no name.
+func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (string, error) {
+	row := q.db.QueryRow(ctx, insertSession,
 		arg.SessionID,
 		arg.Audience,
+		arg.Secret,
+		arg.Family,
 		arg.UserDict,
-		arg.TTL,
 		arg.Lifetime,
-		arg.Idle,
+		arg.IdleTimeout,
+		arg.Anonymous,
+		arg.Remembered,
+		arg.Device,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	var user_id string
+	err := row.Scan(&user_id)
+	return user_id, err
 }
 
 const insertSessions = `-- name: InsertSessions :many
 INSERT INTO session_cache (
-    sessionid, audience, userdict, session_startutc, session_endutc, session_deadlineutc, session_idle
+    sessionid, audience, secret, family, userdict,
+    session_startutc, session_endutc, session_deadlineutc, session_idle, session_usedutc,
+    authenticatedutc, remembered, device
 )
 SELECT
-    unnest($1::_uuid),
-    $2::text,
-    unnest($3::json[]),
+    new.sessionid,
+    $1::text,
+    nullif(new.secret, ''),
+    nullif(new.family, ''),
+    new.userdict,
     statement_timestamp(),
-    statement_timestamp() + interval '1 microsecond' * $4::bigint,
-    statement_timestamp() + interval '1 microsecond' * $5::bigint,
-    $6::bigint
+    statement_timestamp() + least(new.lifetime, nullif(new.idle_timeout, interval '0')),
+    statement_timestamp() + new.lifetime,
+    nullif((date_part('epoch', new.idle_timeout) * 1000000)::bigint, 0),
+    statement_timestamp(),
+    CASE WHEN new.secret <> '' AND NOT new.anonymous THEN statement_timestamp() END,
+    new.remembered,
+    nullif(new.device, '')
+FROM (
+    SELECT
+        unnest($2::_uuid) AS sessionid,
+        unnest($3::bytea[]) AS secret,
+        unnest($4::bytea[]) AS family,
+        unnest($5::json[]) AS userdict,
+        unnest($6::interval[]) AS lifetime,
+        unnest($7::interval[]) AS idle_timeout,
+        unnest($8::boolean[]) AS anonymous,
+        unnest($9::boolean[]) AS remembered,
+        unnest($10::text[]) AS device
+) AS new
 ON CONFLICT (sessionid) DO NOTHING
 RETURNING sessionid
 `
 
 type InsertSessionsParams struct {
-	SessionIDs sid.IDs
-	Audience   string
-	UserDicts  []string
-	TTL        int64
-	Lifetime   int64
-	Idle       *int64
+	Audience     string
+	SessionIDs   sid.IDs
+	Secrets      [][]byte
+	Families     [][]byte
+	UserDicts    []string
+	Lifetimes    []time.Duration
+	IdleTimeouts []time.Duration
+	Anonymous    []bool
+	Remembered   []bool
+	Devices      []string
 }
 
-// InsertSessions stores several plain sessions, userdicts[i] under sessionids[i], and
-// returns the ids that it has stored. A missing id exists already, live or expired,
-// or is in the list twice. Concurrent callers must pass their ids in ascending order,
-// or they may deadlock.
+// InsertSessions is InsertSession for several sessions: the values of one have the same
+// position in each list. An empty secret and family mean a plain session. It returns the
+// ids that it has stored. A missing id exists already, live or expired, or is in the
+// list twice. Concurrent callers must pass their ids in ascending order, or they may
+// deadlock.
 func (q *Queries) InsertSessions(ctx context.Context, arg InsertSessionsParams) ([]sid.ID, error) {
 	rows, err := q.db.Query(ctx, insertSessions,
-		arg.SessionIDs,
 		arg.Audience,
+		arg.SessionIDs,
+		arg.Secrets,
+		arg.Families,
 		arg.UserDicts,
-		arg.TTL,
-		arg.Lifetime,
-		arg.Idle,
+		arg.Lifetimes,
+		arg.IdleTimeouts,
+		arg.Anonymous,
+		arg.Remembered,
+		arg.Devices,
 	)
 	if err != nil {
 		return nil, err
@@ -304,68 +399,52 @@ func (q *Queries) InsertSessions(ctx context.Context, arg InsertSessionsParams) 
 	return items, nil
 }
 
-const lockSession = `-- name: LockSession :one
-SELECT userdict, coalesce(user_id, '')::text AS user_id
-FROM session_cache
-WHERE sessionid = $1
-  AND audience = $2
-  AND secret IS NOT DISTINCT FROM $3::bytea
-  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
-FOR UPDATE
-`
-
-type LockSessionParams struct {
-	SessionID sid.ID
-	Audience  string
-	Secret    []byte
-}
-
-type LockSessionRow struct {
-	UserDict []byte
-	UserID   string
-}
-
-// LockSession returns the user of a live session and locks the session until the
-// transaction ends. A NULL secret means a plain session. It returns pgx.ErrNoRows if
-// the session is absent, expired or under another secret.
-func (q *Queries) LockSession(ctx context.Context, arg LockSessionParams) (LockSessionRow, error) {
-	row := q.db.QueryRow(ctx, lockSession, arg.SessionID, arg.Audience, arg.Secret)
-	var i LockSessionRow
-	err := row.Scan(&i.UserDict, &i.UserID)
-	return i, err
-}
-
 const updateSession = `-- name: UpdateSession :one
 UPDATE session_cache
-SET userdict = $1::json
+SET userdict = CASE
+        WHEN secret IS NOT NULL AND authenticatedutc IS NULL THEN $1::json
+        WHEN coalesce(user_id, '') = coalesce($1::json ->> 'user_id', '') THEN $1::json
+        ELSE userdict
+    END
 WHERE sessionid = $2
   AND audience = $3
   AND secret IS NOT DISTINCT FROM $4::bytea
+  AND userdict::text = $5::text
   AND session_endutc >= statement_timestamp()
-RETURNING coalesce(user_id, '')::text AS user_id
+RETURNING (
+    secret IS NOT NULL AND authenticatedutc IS NULL
+    OR coalesce(user_id, '') = coalesce($1::json ->> 'user_id', '')
+)::boolean AS same_user
 `
 
 type UpdateSessionParams struct {
-	UserDict  string
-	SessionID sid.ID
-	Audience  string
-	Secret    []byte
+	UserDict    string
+	SessionID   sid.ID
+	Audience    string
+	Secret      []byte
+	OldUserDict string
 }
 
-// UpdateSession replaces the user of a session that has not expired, and returns the
-// new user's id. The session's times stay. A NULL secret means a plain session. It
-// returns pgx.ErrNoRows if the session is absent, expired or under another secret.
+// UpdateSession replaces the user of a session that has not expired, if the stored text
+// of the user is still old_userdict. The session's times stay. A NULL secret means a
+// plain session. It returns pgx.ErrNoRows if the session is absent, expired, under
+// another secret, or has another user text.
 //
-// (LockSession has checked that the session has started. Here another node of a
+// It returns whether the new user may take the old one's place: a session never changes
+// its user's id, and only an anonymous session may come to name one. If not, nothing has
+// changed.
+//
+// (GetSession has checked that the session has started. Here another node of a
 // distributed table, with another clock, may evaluate the time.)
-func (q *Queries) UpdateSession(ctx context.Context, arg UpdateSessionParams) (string, error) {
+func (q *Queries) UpdateSession(ctx context.Context, arg UpdateSessionParams) (bool, error) {
 	row := q.db.QueryRow(ctx, updateSession,
 		arg.UserDict,
 		arg.SessionID,
 		arg.Audience,
 		arg.Secret,
+		arg.OldUserDict,
 	)
-	var user_id string
-	err := row.Scan(&user_id)
-	return user_id, err
+	var same_user bool
+	err := row.Scan(&same_user)
+	return same_user, err
 }

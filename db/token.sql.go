@@ -9,9 +9,11 @@ import (
 	"context"
 
 	"github.com/rhaptos/sessiondb/sid"
+	"time"
 )
 
 const deleteSessionByHandle = `-- name: DeleteSessionByHandle :execrows
+
 DELETE FROM session_cache
 WHERE sessionid = $1
   AND audience = $2
@@ -23,10 +25,54 @@ type DeleteSessionByHandleParams struct {
 	Audience string
 }
 
+// A session's token has a family and a number, which each renewal counts up, modulo 65,536.
+// A token of the same family with a lower number is superseded. It is one that was in
+// flight if the last renewal was a moment ago and the token is at most three renewals
+// old. Otherwise somebody kept it (RFC 9700 section 4.14.2).
 // DeleteSessionByHandle ends a session with a token, live or expired. It returns 1,
 // or 0 if there was none.
 func (q *Queries) DeleteSessionByHandle(ctx context.Context, arg DeleteSessionByHandleParams) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteSessionByHandle, arg.Handle, arg.Audience)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deleteStolenSession = `-- name: DeleteStolenSession :execrows
+DELETE FROM session_cache
+WHERE sessionid = $1
+  AND audience = $2
+  AND family = $3::bytea
+  AND ((renewals - $4::integer) & 65535) BETWEEN 1 AND least(renewals, 32767)
+  AND authenticatedutc IS DISTINCT FROM renewedutc
+  AND (
+      ((renewals - $4::integer) & 65535) > 3
+      OR renewedutc < statement_timestamp() - $5::interval
+  )
+`
+
+type DeleteStolenSessionParams struct {
+	Handle   sid.ID
+	Audience string
+	Family   []byte
+	Renewals int32
+	Grace    time.Duration
+}
+
+// DeleteStolenSession ends a session of which a superseded token was kept, unless the
+// last renewal was a re-authentication: then the holder of the current token is the
+// user. It decides all of it again. Family and renewals are those of the token, grace is
+// how long after a renewal a token counts as in flight. It returns 1, or 0 if it ends
+// nothing.
+func (q *Queries) DeleteStolenSession(ctx context.Context, arg DeleteStolenSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteStolenSession,
+		arg.Handle,
+		arg.Audience,
+		arg.Family,
+		arg.Renewals,
+		arg.Grace,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -55,19 +101,19 @@ type GetLiveSecretsRow struct {
 
 // GetLiveSecrets returns those of handles that name a live session, each with the digest
 // of its secret in hex, and reads no user. The caller compares the digests.
-func (q *Queries) GetLiveSecrets(ctx context.Context, arg GetLiveSecretsParams) ([]GetLiveSecretsRow, error) {
+func (q *Queries) GetLiveSecrets(ctx context.Context, arg GetLiveSecretsParams) ([]*GetLiveSecretsRow, error) {
 	rows, err := q.db.Query(ctx, getLiveSecrets, arg.Handles, arg.Audience)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []GetLiveSecretsRow{}
+	items := []*GetLiveSecretsRow{}
 	for rows.Next() {
 		var i GetLiveSecretsRow
 		if err := rows.Scan(&i.SessionID, &i.SecretHex); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -75,52 +121,27 @@ func (q *Queries) GetLiveSecrets(ctx context.Context, arg GetLiveSecretsParams) 
 	return items, nil
 }
 
-const issueSession = `-- name: IssueSession :one
-INSERT INTO session_cache (
-    sessionid, audience, secret, userdict, session_startutc, session_endutc, session_deadlineutc,
-    authenticatedutc, session_idle
-)
-VALUES (
-    $1,
-    $2,
-    $3::bytea,
-    $4::json,
-    statement_timestamp(),
-    statement_timestamp() + interval '1 microsecond' * $5::bigint,
-    statement_timestamp() + interval '1 microsecond' * $6::bigint,
-    CASE WHEN NOT $7::bool THEN statement_timestamp() END,
-    $8::bigint
-)
-ON CONFLICT (sessionid) DO NOTHING
-RETURNING coalesce(user_id, '')::text AS user_id
+const lockSession = `-- name: LockSession :one
+SELECT coalesce(user_id, '')::text AS user_id
+FROM session_cache
+WHERE sessionid = $1
+  AND audience = $2
+  AND secret = $3::bytea
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
+FOR NO KEY UPDATE
 `
 
-type IssueSessionParams struct {
-	Handle    sid.ID
-	Audience  string
-	Secret    []byte
-	UserDict  string
-	TTL       int64
-	Lifetime  int64
-	Anonymous bool
-	Idle      *int64
+type LockSessionParams struct {
+	Handle   sid.ID
+	Audience string
+	Secret   []byte
 }
 
-// IssueSession stores a session with a token that starts now and ends after ttl, as
-// InsertSession does. It returns its user's id, which is empty if there is none. An
-// anonymous session is that of a visitor who has not logged in. It returns
-// pgx.ErrNoRows if the handle exists already. Then nothing has changed.
-func (q *Queries) IssueSession(ctx context.Context, arg IssueSessionParams) (string, error) {
-	row := q.db.QueryRow(ctx, issueSession,
-		arg.Handle,
-		arg.Audience,
-		arg.Secret,
-		arg.UserDict,
-		arg.TTL,
-		arg.Lifetime,
-		arg.Anonymous,
-		arg.Idle,
-	)
+// LockSession returns the id of the user of a live session, which is empty if there is
+// none, and locks the session until the transaction ends. It returns pgx.ErrNoRows if the
+// session is absent, expired or under another secret.
+func (q *Queries) LockSession(ctx context.Context, arg LockSessionParams) (string, error) {
+	row := q.db.QueryRow(ctx, lockSession, arg.Handle, arg.Audience, arg.Secret)
 	var user_id string
 	err := row.Scan(&user_id)
 	return user_id, err
@@ -128,10 +149,11 @@ func (q *Queries) IssueSession(ctx context.Context, arg IssueSessionParams) (str
 
 const reauthenticateSession = `-- name: ReauthenticateSession :execrows
 UPDATE session_cache
-SET superseded = secret,
-    supersededutc = statement_timestamp(),
-    secret = $1::bytea,
+SET secret = $1::bytea,
+    renewals = renewals + 1,
+    renewedutc = statement_timestamp(),
     authenticatedutc = statement_timestamp(),
+    session_usedutc = statement_timestamp(),
     session_deadlineutc =
         (statement_timestamp() AT TIME ZONE 'UTC' + (session_deadlineutc - authenticatedutc)) AT TIME ZONE 'UTC',
     session_endutc = least(
@@ -170,9 +192,9 @@ func (q *Queries) ReauthenticateSession(ctx context.Context, arg ReauthenticateS
 
 const renewSession = `-- name: RenewSession :execrows
 UPDATE session_cache
-SET superseded = secret,
-    supersededutc = statement_timestamp(),
-    secret = $1::bytea
+SET secret = $1::bytea,
+    renewals = renewals + 1,
+    renewedutc = statement_timestamp()
 WHERE sessionid = $2
   AND audience = $3
   AND secret = $4::bytea
@@ -186,9 +208,8 @@ type RenewSessionParams struct {
 	Secret    []byte
 }
 
-// RenewSession gives a live session a new secret, and keeps the old one as
-// superseded. The session's times stay. It returns 1, or 0 if the session is absent,
-// expired or under another secret.
+// RenewSession gives a live session a new secret of the same family. The session's times
+// stay. It returns 1, or 0 if the session is absent, expired or under another secret.
 func (q *Queries) RenewSession(ctx context.Context, arg RenewSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, renewSession,
 		arg.NewSecret,
@@ -204,31 +225,33 @@ func (q *Queries) RenewSession(ctx context.Context, arg RenewSessionParams) (int
 
 const retireSession = `-- name: RetireSession :execrows
 UPDATE session_cache
-SET superseded = secret,
-    supersededutc = statement_timestamp(),
-    secret = $1::bytea,
+SET secret = $1::bytea,
+    renewals = renewals + 1,
+    renewedutc = statement_timestamp(),
     authenticatedutc = NULL,
-    session_deadlineutc = least(session_deadlineutc, statement_timestamp() + interval '1 microsecond' * $2::bigint),
-    session_endutc = least(session_endutc, statement_timestamp() + interval '1 microsecond' * $2::bigint)
+    session_deadlineutc = least(session_deadlineutc, statement_timestamp() + $2::interval),
+    session_endutc = least(session_endutc, statement_timestamp() + $2::interval)
 WHERE sessionid = $3
   AND audience = $4
   AND secret = $5::bytea
+  AND userdict::text = coalesce($6::text, userdict::text)
   AND statement_timestamp() BETWEEN session_startutc AND session_endutc
 `
 
 type RetireSessionParams struct {
-	NewSecret []byte
-	Grace     int64
-	Handle    sid.ID
-	Audience  string
-	Secret    []byte
+	NewSecret   []byte
+	Grace       time.Duration
+	Handle      sid.ID
+	Audience    string
+	Secret      []byte
+	OldUserDict *string
 }
 
 // RetireSession ends a live session that a login replaces. Its new secret belongs to
-// no token, so it logs nobody in. For grace microseconds its token counts as
+// no token, therefore it logs nobody in. For the time of grace its token counts as
 // superseded, because requests with it may be in flight; then the session has
 // expired. It returns 1, or 0 if the session is absent, expired or under another
-// secret.
+// secret, or if its user is no longer old_userdict, unless that is NULL.
 func (q *Queries) RetireSession(ctx context.Context, arg RetireSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, retireSession,
 		arg.NewSecret,
@@ -236,6 +259,7 @@ func (q *Queries) RetireSession(ctx context.Context, arg RetireSessionParams) (i
 		arg.Handle,
 		arg.Audience,
 		arg.Secret,
+		arg.OldUserDict,
 	)
 	if err != nil {
 		return 0, err
@@ -249,10 +273,12 @@ WHERE sessionid = $1
   AND audience = $2
   AND (
       secret = $3::bytea
-      OR superseded = $3::bytea
+      OR family = $4::bytea
+      AND ((renewals - $5::integer) & 65535) BETWEEN 1 AND least(renewals, 32767)
       AND (
-          authenticatedutc IS DISTINCT FROM supersededutc
-          OR date_part('epoch', statement_timestamp() - supersededutc) * 1000000 <= $4::bigint
+          authenticatedutc IS DISTINCT FROM renewedutc
+          OR ((renewals - $5::integer) & 65535) <= 3
+          AND renewedutc >= statement_timestamp() - $6::interval
       )
   )
 `
@@ -261,19 +287,22 @@ type RevokeSessionParams struct {
 	Handle   sid.ID
 	Audience string
 	Secret   []byte
-	Grace    int64
+	Family   []byte
+	Renewals int32
+	Grace    time.Duration
 }
 
-// RevokeSession ends the session that a token opens, live or expired. A superseded
-// token ends it for grace microseconds after the renewal, because the token was in
-// flight. After that it ends it only if the renewal was no re-authentication, because
-// then nobody can tell which of the two holders of a token is the user. It returns 1,
-// or 0 if it ends nothing.
+// RevokeSession ends the session that a token opens, live or expired. A superseded token
+// ends it, too, unless it was kept beyond a re-authentication: then the holder of the
+// current token is the user. Family and renewals are those of the token. It returns 1, or
+// 0 if it ends nothing.
 func (q *Queries) RevokeSession(ctx context.Context, arg RevokeSessionParams) (int64, error) {
 	result, err := q.db.Exec(ctx, revokeSession,
 		arg.Handle,
 		arg.Audience,
 		arg.Secret,
+		arg.Family,
+		arg.Renewals,
 		arg.Grace,
 	)
 	if err != nil {

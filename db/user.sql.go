@@ -64,12 +64,37 @@ func (q *Queries) DeleteOldestUserSessions(ctx context.Context, arg DeleteOldest
 	return items, nil
 }
 
+const deleteUserSession = `-- name: DeleteUserSession :execrows
+DELETE FROM session_cache
+WHERE sessionid = $1
+  AND audience = $2
+  AND user_id = $3::text
+  AND secret IS NOT NULL
+  AND session_endutc >= statement_timestamp()
+`
+
+type DeleteUserSessionParams struct {
+	Handle   sid.ID
+	Audience string
+	UserID   string
+}
+
+// DeleteUserSession ends a session with a token, if it is a live one of this user. It
+// returns 1, or 0 if there was none.
+func (q *Queries) DeleteUserSession(ctx context.Context, arg DeleteUserSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, deleteUserSession, arg.Handle, arg.Audience, arg.UserID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const deleteUserSessions = `-- name: DeleteUserSessions :many
 DELETE FROM session_cache
 WHERE audience = $1
   AND user_id = $2::text
   AND sessionid <> ALL ($3::_uuid)
-RETURNING sessionid
+RETURNING sessionid, (session_endutc >= statement_timestamp())::boolean AS live
 `
 
 type DeleteUserSessionsParams struct {
@@ -78,22 +103,28 @@ type DeleteUserSessionsParams struct {
 	ExceptHandles sid.IDs
 }
 
-// DeleteUserSessions ends all sessions of a user, of every kind, live or expired,
-// except those of except_handles, and returns their ids. It also ends a session that
-// is being renewed at the same moment, but not one that is being issued.
-func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) ([]sid.ID, error) {
+type DeleteUserSessionsRow struct {
+	SessionID sid.ID
+	Live      bool
+}
+
+// DeleteUserSessions ends all sessions of a user, plain ones, too, live or expired,
+// except those of except_handles. It returns their ids, and which of them were live. It
+// also ends a session that is being renewed at the same moment, but not one that is
+// being issued. Anonymous sessions belong to no user.
+func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) ([]*DeleteUserSessionsRow, error) {
 	rows, err := q.db.Query(ctx, deleteUserSessions, arg.Audience, arg.UserID, arg.ExceptHandles)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []sid.ID{}
+	items := []*DeleteUserSessionsRow{}
 	for rows.Next() {
-		var sessionid sid.ID
-		if err := rows.Scan(&sessionid); err != nil {
+		var i DeleteUserSessionsRow
+		if err := rows.Scan(&i.SessionID, &i.Live); err != nil {
 			return nil, err
 		}
-		items = append(items, sessionid)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -117,17 +148,27 @@ const listUserSessions = `-- name: ListUserSessions :many
 SELECT
     sessionid,
     userdict,
-    (date_part('epoch', authenticatedutc) * 1000000)::bigint AS authenticated,
-    (date_part('epoch', session_startutc) * 1000000)::bigint AS created,
-    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires,
-    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline,
-    (date_part('epoch', session_endutc - statement_timestamp()) * 1000000)::bigint AS ttl
+    coalesce(user_id, '')::text AS user_id,
+    (date_part('epoch', session_startutc) * 1000000)::bigint AS created_micros,
+    (date_part('epoch', session_endutc) * 1000000)::bigint AS expires_micros,
+    (date_part('epoch', session_deadlineutc) * 1000000)::bigint AS deadline_micros,
+    (date_part('epoch', session_usedutc) * 1000000)::bigint AS used_micros,
+    coalesce(date_part('epoch', authenticatedutc) * 1000000, 0)::bigint AS authenticated_micros,
+    coalesce(date_part('epoch', renewedutc) * 1000000, 0)::bigint AS renewed_micros,
+    (date_part('epoch', statement_timestamp()) * 1000000)::bigint AS now_micros,
+    coalesce(session_idle, 0)::bigint AS idle_micros,
+    coalesce(encode(secret, 'hex'), '')::text AS secret_hex,
+    coalesce(encode(family, 'hex'), '')::text AS family_hex,
+    renewals,
+    remembered,
+    coalesce(device, '')::text AS device
 FROM session_cache
 WHERE audience = $1
   AND user_id = $2::text
   AND authenticatedutc IS NOT NULL
   AND statement_timestamp() BETWEEN session_startutc AND session_endutc
 ORDER BY session_startutc DESC, sessionid
+LIMIT 1000
 `
 
 type ListUserSessionsParams struct {
@@ -136,38 +177,56 @@ type ListUserSessionsParams struct {
 }
 
 type ListUserSessionsRow struct {
-	SessionID     sid.ID
-	UserDict      []byte
-	Authenticated int64
-	Created       int64
-	Expires       int64
-	Deadline      int64
-	TTL           int64
+	SessionID           sid.ID
+	UserDict            []byte
+	UserID              string
+	CreatedMicros       int64
+	ExpiresMicros       int64
+	DeadlineMicros      int64
+	UsedMicros          int64
+	AuthenticatedMicros int64
+	RenewedMicros       int64
+	NowMicros           int64
+	IdleMicros          int64
+	SecretHex           string
+	FamilyHex           string
+	Renewals            int32
+	Remembered          bool
+	Device              string
 }
 
-// ListUserSessions returns the live sessions of a user, newest first, without plain
-// and anonymous ones. Times are microseconds since 1970, durations are microseconds.
-func (q *Queries) ListUserSessions(ctx context.Context, arg ListUserSessionsParams) ([]ListUserSessionsRow, error) {
+// ListUserSessions returns the live sessions of a user, newest first, at most a thousand,
+// without plain ones. The columns are those of GetSession.
+func (q *Queries) ListUserSessions(ctx context.Context, arg ListUserSessionsParams) ([]*ListUserSessionsRow, error) {
 	rows, err := q.db.Query(ctx, listUserSessions, arg.Audience, arg.UserID)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListUserSessionsRow{}
+	items := []*ListUserSessionsRow{}
 	for rows.Next() {
 		var i ListUserSessionsRow
 		if err := rows.Scan(
 			&i.SessionID,
 			&i.UserDict,
-			&i.Authenticated,
-			&i.Created,
-			&i.Expires,
-			&i.Deadline,
-			&i.TTL,
+			&i.UserID,
+			&i.CreatedMicros,
+			&i.ExpiresMicros,
+			&i.DeadlineMicros,
+			&i.UsedMicros,
+			&i.AuthenticatedMicros,
+			&i.RenewedMicros,
+			&i.NowMicros,
+			&i.IdleMicros,
+			&i.SecretHex,
+			&i.FamilyHex,
+			&i.Renewals,
+			&i.Remembered,
+			&i.Device,
 		); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, &i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

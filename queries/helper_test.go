@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,17 +91,15 @@ func dict(tag string) string {
 	return `{"user_id": "` + tag + `", "name": "O'Neil \\ \"Ed\" <é> {a,b} \u0041", "n": 1e3 }`
 }
 
-// insert stores a plain session that lives for an hour, and with an idle timeout, in
-// microseconds, for that.
-func insert(t *testing.T, q *db.Queries, dict string, idle ...int64) sid.ID {
+// insert stores a plain session that lives for an hour, and with an idle timeout for that.
+func insert(t *testing.T, q *db.Queries, dict string, idle ...time.Duration) sid.ID {
 	t.Helper()
-	params := db.InsertSessionParams{SessionID: sid.New(), Audience: audience, UserDict: dict, TTL: hour, Lifetime: hour}
+	params := db.InsertSessionParams{SessionID: sid.New(), Audience: audience, UserDict: dict, Lifetime: time.Hour}
 	if len(idle) > 0 {
-		params.TTL, params.Idle = idle[0], &idle[0]
+		params.IdleTimeout = idle[0]
 	}
-	rows, err := q.InsertSession(t.Context(), params)
-	if err != nil || rows != 1 {
-		t.Fatalf("InsertSession = %d, %v; want 1 row", rows, err)
+	if _, err := q.InsertSession(t.Context(), params); err != nil {
+		t.Fatal(err)
 	}
 	return params.SessionID
 }
@@ -113,70 +110,35 @@ func secret(name string) []byte {
 	return digest[:]
 }
 
-// issue stores a session with a token that lives for an hour, under secret("a").
+// issue stores a session with a token that lives for an hour, under secret("a") of the
+// family secret("family").
 func issue(t *testing.T, q *db.Queries, dict string, anonymous ...bool) sid.ID {
 	t.Helper()
-	params := db.IssueSessionParams{
-		Handle: sid.New(), Audience: audience, Secret: secret("a"), UserDict: dict, TTL: hour, Lifetime: hour, Anonymous: len(anonymous) > 0,
+	params := db.InsertSessionParams{
+		SessionID: sid.New(), Audience: audience, Secret: secret("a"), Family: secret("family"), UserDict: dict, Lifetime: time.Hour,
+		Anonymous: len(anonymous) > 0,
 	}
-	if _, err := q.IssueSession(t.Context(), params); err != nil {
+	if _, err := q.InsertSession(t.Context(), params); err != nil {
 		t.Fatal(err)
 	}
-	return params.Handle
+	return params.SessionID
 }
 
-// session is a row of GetSession with its metadata taken apart; times are
-// microseconds since 1970.
-type session struct {
-	db.GetSessionRow
-	Created, Expires, Deadline, Now, Idle, Authenticated, Renewed int64
-	Secret, Superseded                                            string // in hex
-	TTL, SupersededAge                                            int64
-	Extend                                                        bool
+// ttl is how long a session had to live when the database answered, in microseconds.
+func ttl(row *db.GetSessionRow) int64 {
+	return row.ExpiresMicros - row.NowMicros
 }
 
-func read(t *testing.T, row db.GetSessionRow) session {
-	t.Helper()
-	metadata := row.Metadata
-	const number = 2 * 8
-	next := func(zero int64) int64 {
-		n, err := strconv.ParseUint(metadata[:number], 16, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		metadata = metadata[number:]
-		return int64(n) + zero
-	}
-	optional := func(zero int64) int64 {
-		if n := next(0); n != 0 {
-			return n + zero
-		}
-		return 0
-	}
-	zero := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
-	s := session{
-		GetSessionRow: row,
-		Created:       next(zero), Expires: next(zero), Deadline: next(zero), Now: next(zero), Idle: next(0),
-		Authenticated: optional(zero), Renewed: optional(zero),
-	}
-	if metadata != "" {
-		s.Secret, s.Superseded = metadata[:64], metadata[64:]
-	}
-	s.TTL, s.SupersededAge = s.Expires-s.Now, s.Now-s.Renewed
-	s.Extend = s.Expires < s.Deadline && float64(s.TTL) < float64(s.Idle)*0.75
-	return s
-}
-
-func get(t *testing.T, q *db.Queries, id sid.ID) (s session, ok bool) {
+func get(t *testing.T, q *db.Queries, id sid.ID) (row *db.GetSessionRow, ok bool) {
 	t.Helper()
 	row, err := q.GetSession(t.Context(), db.GetSessionParams{SessionID: id, Audience: audience})
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		t.Error(err)
 	}
 	if err != nil {
-		return s, false
+		return new(db.GetSessionRow), false
 	}
-	return read(t, row), true
+	return row, true
 }
 
 func wantDict(t *testing.T, q *db.Queries, id sid.ID, want string) {

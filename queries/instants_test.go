@@ -79,12 +79,12 @@ func TestInstants(t *testing.T) {
 					t.Errorf("%s: GetSessions = %d rows, %v", instant.name, len(rows), err)
 				}
 				for _, stored := range rows {
-					row := read(t, db.GetSessionRow(stored))
-					if row.Created != now-instant.begun || row.Expires != now+instant.left || row.Deadline != row.Expires || row.TTL != instant.left {
+					row := (*db.GetSessionRow)(stored)
+					if row.CreatedMicros != now-instant.begun || row.ExpiresMicros != now+instant.left || row.DeadlineMicros != row.ExpiresMicros || row.NowMicros != now {
 						t.Errorf("%s: GetSessions has %+v at %d", instant.name, row, now)
 					}
 					got, err := db.New(tx).GetSession(ctx, db.GetSessionParams{SessionID: row.SessionID, Audience: audience})
-					if err != nil || !reflect.DeepEqual(got, row.GetSessionRow) {
+					if err != nil || !reflect.DeepEqual(got, row) {
 						t.Errorf("%s: GetSession = %+v, %v; want %+v", instant.name, got, err, row)
 					}
 				}
@@ -93,15 +93,15 @@ func TestInstants(t *testing.T) {
 					return one(err)
 				})
 				for id, key := range map[sid.ID][]byte{plain: nil, user: secret("a")} {
-					want("LockSession", live, func(q *db.Queries) (int64, error) {
-						_, err := q.LockSession(ctx, db.LockSessionParams{SessionID: id, Audience: audience, Secret: key})
-						return one(err)
-					})
 					want("UpdateSession", rowsIf(!ended, 1), func(q *db.Queries) (int64, error) {
-						_, err := q.UpdateSession(ctx, db.UpdateSessionParams{SessionID: id, Audience: audience, Secret: key, UserDict: dict})
+						_, err := q.UpdateSession(ctx, db.UpdateSessionParams{SessionID: id, Audience: audience, Secret: key, UserDict: dict, OldUserDict: dict})
 						return one(err)
 					})
 				}
+				want("LockSession", live, func(q *db.Queries) (int64, error) {
+					_, err := q.LockSession(ctx, db.LockSessionParams{Handle: user, Audience: audience, Secret: secret("a")})
+					return one(err)
+				})
 				want("RenewSession", live, func(q *db.Queries) (int64, error) {
 					return q.RenewSession(ctx, db.RenewSessionParams{Handle: user, Audience: audience, Secret: secret("a"), NewSecret: secret("b")})
 				})
@@ -112,13 +112,13 @@ func TestInstants(t *testing.T) {
 				})
 				want("RetireSession", live, func(q *db.Queries) (int64, error) {
 					return q.RetireSession(ctx, db.RetireSessionParams{
-						Handle: visitor, Audience: audience, Secret: secret("a"), NewSecret: secret("b"), Grace: minute,
+						Handle: visitor, Audience: audience, Secret: secret("a"), NewSecret: secret("b"), Grace: time.Minute,
 					})
 				})
 				want("ListUserSessions", live, func(q *db.Queries) (int64, error) {
 					list, err := q.ListUserSessions(ctx, db.ListUserSessionsParams{Audience: audience, UserID: "u"})
 					for _, row := range list {
-						if row.TTL != instant.left || row.Created != now-instant.begun || row.Authenticated != row.Created || row.Expires != now+instant.left {
+						if row.NowMicros != now || row.CreatedMicros != now-instant.begun || row.AuthenticatedMicros != row.CreatedMicros || row.ExpiresMicros != now+instant.left {
 							t.Errorf("%s: ListUserSessions has %+v at %d", instant.name, row, now)
 						}
 					}
@@ -128,13 +128,16 @@ func TestInstants(t *testing.T) {
 					ended, err := q.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{Audience: audience, UserID: "u", Newest: sid.New()})
 					return int64(len(ended)), err
 				})
+				want("DeleteUserSession", rowsIf(!ended, 1), func(q *db.Queries) (int64, error) {
+					return q.DeleteUserSession(ctx, db.DeleteUserSessionParams{Handle: user, Audience: audience, UserID: "u"})
+				})
 				want("DeleteExpiredSessions", rowsIf(ended, 3), func(q *db.Queries) (int64, error) { return q.DeleteExpiredSessions(ctx, 10) })
 				want("DeleteExpiredSessionsUnlocked", rowsIf(ended, 3), func(q *db.Queries) (int64, error) {
 					return q.DeleteExpiredSessionsUnlocked(ctx, 10)
 				})
 				want("GetOldestExpired", rowsIf(ended, 1), func(q *db.Queries) (int64, error) { return q.GetOldestExpired(ctx) })
 				stats, err := db.New(tx).GetSessionStats(ctx)
-				if err != nil || stats.Live != rowsIf(!ended, 3) || stats.Expired != rowsIf(ended, 3) || stats.OldestExpired != rowsIf(ended, 1) {
+				if err != nil || stats.Live != rowsIf(!ended, 3) || stats.Expired != rowsIf(ended, 3) || stats.OldestExpiredMicros != rowsIf(ended, 1) {
 					t.Errorf("%s: GetSessionStats = %+v, %v", instant.name, stats, err)
 				}
 			})
@@ -142,42 +145,61 @@ func TestInstants(t *testing.T) {
 	})
 }
 
-// TestGrace revokes a session by its superseded secret at the last instant of the grace,
-// and after it.
-func TestGrace(t *testing.T) {
+// TestSuperseded uses former tokens of a session at the last instant of the grace and
+// after it, and of so many renewals ago: which of them end the session?
+func TestSuperseded(t *testing.T) {
 	suite.Require(t, suite.Undistributed)
 	t.Parallel()
 	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
 		ctx := t.Context()
 		for name, test := range map[string]struct {
-			age             int64 // of the renewal, in microseconds
-			reauthenticated bool
-			want            int64
+			renewals, number int32
+			age              int64 // of the last renewal, in microseconds
+			reauthenticated  bool
+			revoked, stolen  int64
 		}{
-			"within":                         {minute - 1, true, 1},
-			"at its end":                     {minute, true, 1},
-			"after it":                       {minute + 1, true, 0},
-			"after it, not re-authenticated": {minute + 1, false, 1},
+			"in flight, at the end of the grace":  {1, 0, minute, false, 1, 0},
+			"in flight, re-authenticated":         {1, 0, minute, true, 1, 0},
+			"after the grace":                     {1, 0, minute + 1, false, 1, 1},
+			"after the grace, re-authenticated":   {1, 0, minute + 1, true, 0, 0},
+			"three renewals ago":                  {3, 0, 0, false, 1, 0},
+			"four renewals ago":                   {4, 0, 0, false, 1, 1},
+			"four renewals ago, re-authenticated": {4, 0, 0, true, 0, 0},
+			"of the row's own number":             {4, 4, 2 * minute, false, 0, 0},
+			"ahead of the row":                    {4, 5, 2 * minute, false, 0, 0},
+			"never renewed":                       {0, 65_535, 2 * minute, false, 0, 0},
+			"across the end of the numbers":       {65_537, 65_535, minute, false, 1, 0},
+			"too old to be told from one ahead":   {70_000, (70_000 - 32_768) % 65_536, 2 * minute, false, 0, 0},
+			"as old as can be told":               {70_000, (70_000 - 32_767) % 65_536, 2 * minute, false, 1, 1},
 		} {
 			handle := issue(t, q, `{}`)
 			undone(t, pool.Begin, func(tx pgx.Tx) {
 				tx = suite.OneClock{Tx: tx}
-				q := db.New(tx)
-				wantRows(t, "RenewSession", 1)(q.RenewSession(ctx, db.RenewSessionParams{
-					Handle: handle, Audience: audience, Secret: secret("a"), NewSecret: secret("b"),
-				}))
 				if _, err := tx.Exec(ctx, `
 					UPDATE session_cache
-					SET supersededutc = now() - $1::bigint * interval '1 microsecond',
-					    authenticatedutc = CASE WHEN $2::boolean THEN now() - $1::bigint * interval '1 microsecond' ELSE session_startutc END
-					WHERE sessionid = $3::text::uuid`, test.age, test.reauthenticated, handle.String()); err != nil {
+					SET renewals = $1,
+					    renewedutc = CASE WHEN $1 > 0 THEN now() - $2::bigint * interval '1 microsecond' END,
+					    authenticatedutc = CASE WHEN $3::boolean THEN now() - $2::bigint * interval '1 microsecond' ELSE session_startutc END
+					WHERE sessionid = $4::text::uuid`, test.renewals, test.age, test.reauthenticated, handle.String()); err != nil {
 					t.Fatal(err)
 				}
-				if row, _ := get(t, q, handle); row.SupersededAge != test.age {
-					t.Errorf("%s: superseded %d microseconds ago; want %d", name, row.SupersededAge, test.age)
+				for family, ends := range map[string]int64{"family": 1, "another": 0} {
+					undone(t, tx.Begin, func(savepoint pgx.Tx) {
+						wantRows(t, "RevokeSession, "+name, ends*test.revoked)(db.New(savepoint).RevokeSession(ctx, db.RevokeSessionParams{
+							Handle: handle, Audience: audience, Secret: secret("b"), Family: secret(family), Renewals: test.number, Grace: time.Minute,
+						}))
+					})
+					undone(t, tx.Begin, func(savepoint pgx.Tx) {
+						wantRows(t, "DeleteStolenSession, "+name, ends*test.stolen)(db.New(savepoint).DeleteStolenSession(ctx, db.DeleteStolenSessionParams{
+							Handle: handle, Audience: audience, Family: secret(family), Renewals: test.number, Grace: time.Minute,
+						}))
+					})
 				}
-				wantRows(t, "RevokeSession, "+name, test.want)(q.RevokeSession(ctx, db.RevokeSessionParams{
-					Handle: handle, Audience: audience, Secret: secret("a"), Grace: minute,
+				wantRows(t, "RevokeSession of another audience", 0)(db.New(tx).RevokeSession(ctx, db.RevokeSessionParams{
+					Handle: handle, Audience: "another", Secret: secret("a"), Family: secret("family"), Grace: time.Minute,
+				}))
+				wantRows(t, "RevokeSession", 1)(db.New(tx).RevokeSession(ctx, db.RevokeSessionParams{
+					Handle: handle, Audience: audience, Secret: secret("a"), Family: secret("another"), Grace: time.Minute,
 				}))
 			})
 		}

@@ -42,7 +42,7 @@ WHERE sessionid IN (
 -- name: GetOldestExpired :one
 -- GetOldestExpired returns how many microseconds ago the oldest expired session in
 -- the table expired, or zero if there is none.
-SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint AS oldest_expired
+SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint AS oldest_expired_micros
 FROM session_cache
 WHERE session_endutc < statement_timestamp();
 
@@ -58,7 +58,7 @@ SELECT
         SELECT coalesce(date_part('epoch', statement_timestamp() - min(session_endutc)) * 1000000, 0)::bigint
         FROM session_cache
         WHERE session_endutc < statement_timestamp()
-    ) AS oldest_expired,
+    ) AS oldest_expired_micros,
     (
         SELECT coalesce(max(each.sessions), 0)::bigint
         FROM (
@@ -67,7 +67,7 @@ SELECT
             WHERE user_id <> ''
             GROUP BY audience, user_id
         ) AS each
-    ) AS most_of_one_user;
+    ) AS largest_user;
 
 -- name: ReindexSessions :exec
 -- ReindexSessions rebuilds the indexes while the table stays in use. It cannot run

@@ -29,7 +29,7 @@ func TestMaintenanceQueries(t *testing.T) {
 			t.Errorf("GetOldestExpired = %d, %v; want 72 hours", oldest, err)
 		}
 		stats, err := q.GetSessionStats(ctx)
-		if err != nil || stats.Live != 5 || stats.Expired != 3 || stats.OldestExpired/hour != 72 || stats.MostOfOneUser != 2 {
+		if err != nil || stats.Live != 5 || stats.Expired != 3 || stats.OldestExpiredMicros/hour != 72 || stats.LargestUser != 2 {
 			t.Errorf("GetSessionStats = %+v, %v; want 5 live, 3 expired, 72 hours, 2 of one user", stats, err)
 		}
 		wantPurged(t, q.DeleteExpiredSessionsUnlocked)
@@ -41,7 +41,7 @@ func TestMaintenanceQueries(t *testing.T) {
 		insert(t, q, `{}`)
 		wantRows(t, "DeleteAllSessions", 1)(q.DeleteAllSessions(ctx))
 		stats, err = q.GetSessionStats(ctx)
-		if err != nil || stats != (db.GetSessionStatsRow{}) {
+		if err != nil || *stats != (db.GetSessionStatsRow{}) {
 			t.Errorf("GetSessionStats of an empty table = %+v, %v; want zeros", stats, err)
 		}
 	})

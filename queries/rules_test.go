@@ -19,6 +19,9 @@ func TestRules(t *testing.T) {
 		"DeleteSession": "secret IS NULL",
 
 		"DeleteSessionByHandle": "secret IS NOT NULL",
+		"DeleteStolenSession":   "family = @family",
+		"DeleteUserSession":     "secret IS NOT NULL",
+		"LockSession":           "secret = @secret",
 		"ReauthenticateSession": "secret = @secret",
 		"RenewSession":          "secret = @secret",
 		"RetireSession":         "secret = @secret",
@@ -26,14 +29,13 @@ func TestRules(t *testing.T) {
 
 		// Of both kinds: a NULL stands for a plain session.
 		"ExtendSession": "secret IS NOT DISTINCT FROM sqlc.narg('secret')",
-		"LockSession":   "secret IS NOT DISTINCT FROM sqlc.narg('secret')",
 		"UpdateSession": "secret IS NOT DISTINCT FROM sqlc.narg('secret')",
 
 		// Lookups return it, and are checked by their callers.
 		"GetLiveSecrets": "secret IS NOT NULL", "GetSession": "", "GetSessions": "",
 
 		// New ids.
-		"InsertSession": "", "InsertSessions": "", "IssueSession": "",
+		"InsertSession": "", "InsertSessions": "",
 
 		// By user.
 		"DeleteOldestUserSessions": "", "DeleteUserSessions": "", "ListUserSessions": "", "LockUser": "",
@@ -43,7 +45,7 @@ func TestRules(t *testing.T) {
 		"GetIsolation": true, "GetOldestExpired": true, "GetSessionStats": true, "ReindexSessions": true,
 	}
 	forbidden := regexp.MustCompile(`(?i)\bnow\(\)|\bcurrent_timestamp\b|\bclock_timestamp\b|\bctid\b|\bmerge\b|SET sessionid`)
-	printed := regexp.MustCompile(`::(timestamptz|interval)\b`)
+	printed := regexp.MustCompile(`::timestamptz\b`)
 	for name, statement := range statements(t) {
 		secret, ok := secrets[name]
 		if !ok && !maintenance[name] {
@@ -61,6 +63,11 @@ func TestRules(t *testing.T) {
 		if cast := printed.FindString(statement); cast != "" {
 			t.Errorf("%s returns or takes a %s, which is printed in the server's style", name, cast)
 		}
+		// A foreign key to the table takes FOR KEY SHARE. Against FOR UPDATE a transaction that
+		// writes its own row first, and then changes the session, deadlocks with its like.
+		if strings.Contains(statement, "FOR UPDATE") && !strings.HasPrefix(statement, "DELETE") {
+			t.Errorf("%s says FOR UPDATE and deletes nothing; want FOR NO KEY UPDATE", name)
+		}
 		delete(secrets, name)
 		delete(maintenance, name)
 	}
@@ -77,7 +84,7 @@ func TestRules(t *testing.T) {
 func TestResultsHaveNoStyle(t *testing.T) {
 	t.Parallel()
 	plain := map[reflect.Type]bool{
-		reflect.TypeFor[bool](): true, reflect.TypeFor[int64](): true, reflect.TypeFor[string](): true, reflect.TypeFor[sid.ID](): true,
+		reflect.TypeFor[bool](): true, reflect.TypeFor[int32](): true, reflect.TypeFor[int64](): true, reflect.TypeFor[string](): true, reflect.TypeFor[sid.ID](): true,
 		reflect.TypeFor[[]int64](): true, reflect.TypeFor[sid.IDs](): true,
 	}
 	queries := reflect.TypeFor[*db.Queries]()
@@ -87,6 +94,9 @@ func TestResultsHaveNoStyle(t *testing.T) {
 		}
 		result := method.Type.Out(0)
 		if result.Kind() == reflect.Slice {
+			result = result.Elem()
+		}
+		if result.Kind() == reflect.Pointer {
 			result = result.Elem()
 		}
 		if result.Kind() != reflect.Struct {

@@ -1,3 +1,8 @@
+-- A session's token has a family and a number, which each renewal counts up, modulo 65,536.
+-- A token of the same family with a lower number is superseded. It is one that was in
+-- flight if the last renewal was a moment ago and the token is at most three renewals
+-- old. Otherwise somebody kept it (RFC 9700 section 4.14.2).
+
 -- name: DeleteSessionByHandle :execrows
 -- DeleteSessionByHandle ends a session with a token, live or expired. It returns 1,
 -- or 0 if there was none.
@@ -5,6 +10,23 @@ DELETE FROM session_cache
 WHERE sessionid = @handle
   AND audience = @audience
   AND secret IS NOT NULL;
+
+-- name: DeleteStolenSession :execrows
+-- DeleteStolenSession ends a session of which a superseded token was kept, unless the
+-- last renewal was a re-authentication: then the holder of the current token is the
+-- user. It decides all of it again. Family and renewals are those of the token, grace is
+-- how long after a renewal a token counts as in flight. It returns 1, or 0 if it ends
+-- nothing.
+DELETE FROM session_cache
+WHERE sessionid = @handle
+  AND audience = @audience
+  AND family = @family::bytea
+  AND ((renewals - @renewals::integer) & 65535) BETWEEN 1 AND least(renewals, 32767)
+  AND authenticatedutc IS DISTINCT FROM renewedutc
+  AND (
+      ((renewals - @renewals::integer) & 65535) > 3
+      OR renewedutc < statement_timestamp() - @grace::interval
+  );
 
 -- name: GetLiveSecrets :many
 -- GetLiveSecrets returns those of handles that name a live session, each with the digest
@@ -17,38 +39,28 @@ WHERE sessionid = ANY (@handles::_uuid)
   AND statement_timestamp() BETWEEN session_startutc AND session_endutc
 LIMIT cardinality(@handles::_uuid);
 
--- name: IssueSession :one
--- IssueSession stores a session with a token that starts now and ends after ttl, as
--- InsertSession does. It returns its user's id, which is empty if there is none. An
--- anonymous session is that of a visitor who has not logged in. It returns
--- pgx.ErrNoRows if the handle exists already. Then nothing has changed.
-INSERT INTO session_cache (
-    sessionid, audience, secret, userdict, session_startutc, session_endutc, session_deadlineutc,
-    authenticatedutc, session_idle
-)
-VALUES (
-    @handle,
-    @audience,
-    @secret::bytea,
-    @userdict::json,
-    statement_timestamp(),
-    statement_timestamp() + interval '1 microsecond' * @ttl::bigint,
-    statement_timestamp() + interval '1 microsecond' * @lifetime::bigint,
-    CASE WHEN NOT @anonymous::bool THEN statement_timestamp() END,
-    sqlc.narg('idle')::bigint
-)
-ON CONFLICT (sessionid) DO NOTHING
-RETURNING coalesce(user_id, '')::text AS user_id;
+-- name: LockSession :one
+-- LockSession returns the id of the user of a live session, which is empty if there is
+-- none, and locks the session until the transaction ends. It returns pgx.ErrNoRows if the
+-- session is absent, expired or under another secret.
+SELECT coalesce(user_id, '')::text AS user_id
+FROM session_cache
+WHERE sessionid = @handle
+  AND audience = @audience
+  AND secret = @secret::bytea
+  AND statement_timestamp() BETWEEN session_startutc AND session_endutc
+FOR NO KEY UPDATE;
 
 -- name: ReauthenticateSession :execrows
 -- ReauthenticateSession is RenewSession for a user who has just authenticated again.
 -- The session's lifetime and idle timeout start again. It returns 0 for an anonymous
 -- session, too.
 UPDATE session_cache
-SET superseded = secret,
-    supersededutc = statement_timestamp(),
-    secret = @new_secret::bytea,
+SET secret = @new_secret::bytea,
+    renewals = renewals + 1,
+    renewedutc = statement_timestamp(),
     authenticatedutc = statement_timestamp(),
+    session_usedutc = statement_timestamp(),
     session_deadlineutc =
         (statement_timestamp() AT TIME ZONE 'UTC' + (session_deadlineutc - authenticatedutc)) AT TIME ZONE 'UTC',
     session_endutc = least(
@@ -62,13 +74,12 @@ WHERE sessionid = @handle
   AND statement_timestamp() BETWEEN session_startutc AND session_endutc;
 
 -- name: RenewSession :execrows
--- RenewSession gives a live session a new secret, and keeps the old one as
--- superseded. The session's times stay. It returns 1, or 0 if the session is absent,
--- expired or under another secret.
+-- RenewSession gives a live session a new secret of the same family. The session's times
+-- stay. It returns 1, or 0 if the session is absent, expired or under another secret.
 UPDATE session_cache
-SET superseded = secret,
-    supersededutc = statement_timestamp(),
-    secret = @new_secret::bytea
+SET secret = @new_secret::bytea,
+    renewals = renewals + 1,
+    renewedutc = statement_timestamp()
 WHERE sessionid = @handle
   AND audience = @audience
   AND secret = @secret::bytea
@@ -76,36 +87,38 @@ WHERE sessionid = @handle
 
 -- name: RetireSession :execrows
 -- RetireSession ends a live session that a login replaces. Its new secret belongs to
--- no token, so it logs nobody in. For grace microseconds its token counts as
+-- no token, therefore it logs nobody in. For the time of grace its token counts as
 -- superseded, because requests with it may be in flight; then the session has
 -- expired. It returns 1, or 0 if the session is absent, expired or under another
--- secret.
+-- secret, or if its user is no longer old_userdict, unless that is NULL.
 UPDATE session_cache
-SET superseded = secret,
-    supersededutc = statement_timestamp(),
-    secret = @new_secret::bytea,
+SET secret = @new_secret::bytea,
+    renewals = renewals + 1,
+    renewedutc = statement_timestamp(),
     authenticatedutc = NULL,
-    session_deadlineutc = least(session_deadlineutc, statement_timestamp() + interval '1 microsecond' * @grace::bigint),
-    session_endutc = least(session_endutc, statement_timestamp() + interval '1 microsecond' * @grace::bigint)
+    session_deadlineutc = least(session_deadlineutc, statement_timestamp() + @grace::interval),
+    session_endutc = least(session_endutc, statement_timestamp() + @grace::interval)
 WHERE sessionid = @handle
   AND audience = @audience
   AND secret = @secret::bytea
+  AND userdict::text = coalesce(sqlc.narg('old_userdict')::text, userdict::text)
   AND statement_timestamp() BETWEEN session_startutc AND session_endutc;
 
 -- name: RevokeSession :execrows
--- RevokeSession ends the session that a token opens, live or expired. A superseded
--- token ends it for grace microseconds after the renewal, because the token was in
--- flight. After that it ends it only if the renewal was no re-authentication, because
--- then nobody can tell which of the two holders of a token is the user. It returns 1,
--- or 0 if it ends nothing.
+-- RevokeSession ends the session that a token opens, live or expired. A superseded token
+-- ends it, too, unless it was kept beyond a re-authentication: then the holder of the
+-- current token is the user. Family and renewals are those of the token. It returns 1, or
+-- 0 if it ends nothing.
 DELETE FROM session_cache
 WHERE sessionid = @handle
   AND audience = @audience
   AND (
       secret = @secret::bytea
-      OR superseded = @secret::bytea
+      OR family = @family::bytea
+      AND ((renewals - @renewals::integer) & 65535) BETWEEN 1 AND least(renewals, 32767)
       AND (
-          authenticatedutc IS DISTINCT FROM supersededutc
-          OR date_part('epoch', statement_timestamp() - supersededutc) * 1000000 <= @grace::bigint
+          authenticatedutc IS DISTINCT FROM renewedutc
+          OR ((renewals - @renewals::integer) & 65535) <= 3
+          AND renewedutc >= statement_timestamp() - @grace::interval
       )
   );

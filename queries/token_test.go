@@ -2,7 +2,6 @@ package queries_test
 
 import (
 	"encoding/hex"
-	"errors"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -23,14 +22,9 @@ func TestTokenQueries(t *testing.T) {
 		tag := sid.New().String()
 		handle := issue(t, q, dict(tag))
 		row, ok := get(t, q, handle)
-		if !ok || row.Secret != hex.EncodeToString(secret("a")) || row.Superseded != "" || row.UserID != tag || row.Authenticated != row.Created {
+		if !ok || row.SecretHex != hex.EncodeToString(secret("a")) || row.FamilyHex != hex.EncodeToString(secret("family")) ||
+			row.Renewals != 0 || row.RenewedMicros != 0 || row.UserID != tag || row.AuthenticatedMicros != row.CreatedMicros {
 			t.Errorf("GetSession = %+v, %v", row, ok)
-		}
-		_, err := q.IssueSession(ctx, db.IssueSessionParams{
-			Handle: handle, Audience: audience, Secret: secret("b"), UserDict: `{}`, TTL: hour, Lifetime: hour,
-		})
-		if !errors.Is(err, pgx.ErrNoRows) {
-			t.Errorf("IssueSession of the same handle: %v; want no rows", err)
 		}
 
 		renew := func(from, to string) (int64, error) {
@@ -40,10 +34,12 @@ func TestTokenQueries(t *testing.T) {
 		wantRows(t, "RenewSession", 1)(renew("a", "b"))
 		wantRows(t, "RenewSession with a superseded secret", 0)(renew("a", "c"))
 		renewed, _ := get(t, q, handle)
-		if renewed.Secret != hex.EncodeToString(secret("b")) || renewed.Superseded != hex.EncodeToString(secret("a")) || renewed.SupersededAge < 0 || renewed.SupersededAge > minute {
+		if renewed.SecretHex != hex.EncodeToString(secret("b")) || renewed.FamilyHex != row.FamilyHex || renewed.Renewals != 1 ||
+			renewed.NowMicros-renewed.RenewedMicros < 0 || renewed.NowMicros-renewed.RenewedMicros > minute {
 			t.Errorf("after RenewSession: %+v", renewed)
 		}
-		if renewed.Created != row.Created || renewed.Expires != row.Expires || renewed.Deadline != row.Deadline || renewed.Authenticated != row.Authenticated {
+		if renewed.CreatedMicros != row.CreatedMicros || renewed.ExpiresMicros != row.ExpiresMicros || renewed.DeadlineMicros != row.DeadlineMicros ||
+			renewed.AuthenticatedMicros != row.AuthenticatedMicros {
 			t.Errorf("RenewSession has changed the times from %+v to %+v", row, renewed)
 		}
 
@@ -52,26 +48,16 @@ func TestTokenQueries(t *testing.T) {
 			Handle: handle, Audience: audience, Secret: secret("b"), NewSecret: secret("c"),
 		}))
 		again, _ := get(t, q, handle)
-		if again.Deadline-again.Authenticated != hour || again.TTL < 59*minute || again.Created != row.Created-40*minute {
+		if again.DeadlineMicros-again.AuthenticatedMicros != hour || ttl(again) < 59*minute || again.CreatedMicros != row.CreatedMicros-40*minute ||
+			again.RenewedMicros != again.AuthenticatedMicros || again.Renewals != 2 {
 			t.Errorf("after ReauthenticateSession: %+v", again)
 		}
-
-		revoke := func(name, audience string, grace int64) (int64, error) {
-			return q.RevokeSession(ctx, db.RevokeSessionParams{Handle: handle, Audience: audience, Secret: secret(name), Grace: grace})
+		for want, key := range map[string][]byte{tag: secret("c"), "": secret("b")} {
+			userID, err := q.LockSession(ctx, db.LockSessionParams{Handle: handle, Audience: audience, Secret: key})
+			if userID != want || (err != nil) != (want == "") {
+				t.Errorf("LockSession = %q, %v; want %q", userID, err, want)
+			}
 		}
-		sessiontest.Elapse(t, pool, handle, time.Minute)
-		wantRows(t, "RevokeSession, superseded by a re-authentication", 0)(revoke("b", audience, minute/2))
-		wantRows(t, "RevokeSession, unknown", 0)(revoke("a", audience, hour))
-		wantRows(t, "RevokeSession of another audience", 0)(revoke("c", "another", hour))
-		wantRows(t, "RevokeSession, superseded in time", 1)(revoke("b", audience, hour))
-		wantNone(t, q, handle)
-
-		handle = issue(t, q, `{}`)
-		wantRows(t, "RenewSession", 1)(renew("a", "b"))
-		sessiontest.Elapse(t, pool, handle, time.Minute)
-		wantRows(t, "RevokeSession, superseded by a renewal", 1)(revoke("a", audience, 0))
-		handle = issue(t, q, `{}`)
-		wantRows(t, "RevokeSession", 1)(revoke("a", audience, 0))
 
 		plain := insert(t, q, `{}`)
 		for handle, want := range map[sid.ID]int64{issue(t, q, `{}`): 1, plain: 0, sid.New(): 0} {
@@ -87,7 +73,7 @@ func TestAnonymousQueries(t *testing.T) {
 	inEveryMode(t, func(t *testing.T, q *db.Queries, _ *pgxpool.Pool) {
 		ctx := t.Context()
 		visitor, user := issue(t, q, `{}`, true), issue(t, q, `{}`)
-		if row, _ := get(t, q, visitor); row.Authenticated != 0 {
+		if row, _ := get(t, q, visitor); row.AuthenticatedMicros != 0 {
 			t.Errorf("an anonymous session: %+v", row)
 		}
 		wantRows(t, "ReauthenticateSession of a visitor", 0)(q.ReauthenticateSession(ctx, db.ReauthenticateSessionParams{
@@ -95,14 +81,28 @@ func TestAnonymousQueries(t *testing.T) {
 		}))
 		for handle, want := range map[sid.ID]int64{visitor: 1, user: 1, sid.New(): 0} {
 			wantRows(t, "RetireSession", want)(q.RetireSession(ctx, db.RetireSessionParams{
-				Handle: handle, Audience: audience, Secret: secret("a"), NewSecret: secret("b"), Grace: minute,
+				Handle: handle, Audience: audience, Secret: secret("a"), NewSecret: secret("b"), Grace: time.Minute,
 			}))
 		}
 		for _, handle := range []sid.ID{visitor, user} {
 			row, ok := get(t, q, handle)
-			if !ok || row.Superseded != hex.EncodeToString(secret("a")) || row.TTL > minute || row.Deadline != row.Expires || row.Authenticated != 0 {
+			if !ok || row.Renewals != 1 || ttl(row) > minute || row.DeadlineMicros != row.ExpiresMicros || row.AuthenticatedMicros != 0 || row.UserID != "" {
 				t.Errorf("after RetireSession: %+v, %v", row, ok)
 			}
+		}
+	})
+}
+
+// TestRetireUnchanged: a login that takes over a visitor's data ends the visitor's session
+// only if it still holds them.
+func TestRetireUnchanged(t *testing.T) {
+	t.Parallel()
+	inEveryMode(t, func(t *testing.T, q *db.Queries, _ *pgxpool.Pool) {
+		visitor := issue(t, q, `{"n":  1}`, true)
+		for text, want := range map[string]int64{`{"n": 1}`: 0, `{"n":  1}`: 1} {
+			wantRows(t, "RetireSession of "+text, want)(q.RetireSession(t.Context(), db.RetireSessionParams{
+				Handle: visitor, Audience: audience, Secret: secret("a"), NewSecret: secret("b"), Grace: time.Minute, OldUserDict: &text,
+			}))
 		}
 	})
 }
@@ -120,8 +120,8 @@ func TestRenewalsAreHOT(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := pool.Exec(t.Context(), `
-		INSERT INTO session_cache (sessionid, audience, userdict, secret, session_startutc, session_endutc, session_deadlineutc, authenticatedutc)
-		SELECT md5(n::text)::uuid, '', ('{"user_id":"' || md5(n::text) || '","x":"' || repeat('x', 500) || '"}')::json, sha256('0'), now(), now() + '1h', now() + '1h', now()
+		INSERT INTO session_cache (sessionid, audience, userdict, secret, family, session_startutc, session_endutc, session_deadlineutc, session_usedutc, authenticatedutc)
+		SELECT md5(n::text)::uuid, '', ('{"user_id":"' || md5(n::text) || '","x":"' || repeat('x', 500) || '"}')::json, sha256('0'), sha256('0'), now(), now() + '1h', now() + '1h', now(), now()
 		FROM generate_series(1, $1) AS n`, rows); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package queries_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -35,8 +36,9 @@ func TestUserQueries(t *testing.T) {
 			}
 			for i, row := range list {
 				one, _ := get(t, q, row.SessionID)
-				if row.SessionID != want[i] || string(row.UserDict) != theirs || row.Created != one.Created || row.Expires != one.Expires ||
-					row.Deadline != one.Deadline || row.Authenticated != one.Authenticated || row.TTL < one.TTL {
+				listed := db.GetSessionRow(*row)
+				listed.NowMicros = one.NowMicros
+				if row.SessionID != want[i] || string(row.UserDict) != theirs || !reflect.DeepEqual(listed, *one) {
 					t.Errorf("session %d of the list is %+v; want %s: %+v", i, row, want[i], one)
 				}
 			}
@@ -62,19 +64,46 @@ func TestUserQueries(t *testing.T) {
 			t.Errorf("GetIsolation = %q, %v", level, err)
 		}
 
-		wantIDs(t, "DeleteUserSessions of another audience", 0)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: "another", UserID: user}))
-		wantIDs(t, "DeleteUserSessions but two", 4)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{
+		wantEnded(t, "DeleteUserSessions of another audience", 0, 0)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: "another", UserID: user}))
+		for handle, want := range map[sid.ID]int64{other: 0, plain: 0, anonymous: 0, expired: 0, sid.New(): 0} {
+			wantRows(t, "DeleteUserSession of none of the user's", want)(q.DeleteUserSession(ctx, db.DeleteUserSessionParams{
+				Handle: handle, Audience: audience, UserID: user,
+			}))
+		}
+		spare := issue(t, q, theirs)
+		for audience, want := range map[string]int64{"another": 0, audience: 1} {
+			wantRows(t, "DeleteUserSession of audience "+audience, want)(q.DeleteUserSession(ctx, db.DeleteUserSessionParams{
+				Handle: spare, Audience: audience, UserID: user,
+			}))
+		}
+		wantEnded(t, "DeleteUserSessions but two", 3, 2)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{
 			Audience: audience, UserID: user, ExceptHandles: sid.IDs{issued[1], other, issued[2]},
 		}))
 		wantList(issued[1], issued[2])
-		for _, id := range []sid.ID{plain, anonymous, expired, issued[0]} {
+		for _, id := range []sid.ID{plain, expired, issued[0]} {
 			wantNone(t, q, id)
 		}
-		wantIDs(t, "DeleteUserSessions but nil", 2)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: audience, UserID: user}))
-		for _, id := range []sid.ID{other, nobody} {
+		wantEnded(t, "DeleteUserSessions but nil", 2, 2)(q.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{Audience: audience, UserID: user}))
+		for _, id := range []sid.ID{other, nobody, anonymous} { // a visitor is no user
 			if _, ok := get(t, q, id); !ok {
 				t.Error("another user's session is gone")
 			}
 		}
 	})
+}
+
+// wantEnded expects so many rows to be deleted, and so many of them to have been live.
+func wantEnded(t *testing.T, query string, rows, live int) func([]*db.DeleteUserSessionsRow, error) {
+	return func(got []*db.DeleteUserSessionsRow, err error) {
+		t.Helper()
+		was := 0
+		for _, row := range got {
+			if row.Live {
+				was++
+			}
+		}
+		if err != nil || len(got) != rows || was != live {
+			t.Errorf("%s = %d rows, %d of them live, %v; want %d and %d", query, len(got), was, err, rows, live)
+		}
+	}
 }

@@ -100,7 +100,7 @@ func TestAdopt(t *testing.T) {
 	var odd int
 	err := pool.QueryRow(t.Context(), `
 		SELECT count(*) FROM session_cache
-		WHERE session_deadlineutc <> session_endutc OR audience <> '' OR secret IS NOT NULL OR session_idle IS NOT NULL`).Scan(&odd)
+		WHERE session_deadlineutc <> session_endutc OR audience <> '' OR secret IS NOT NULL OR session_idle IS NOT NULL OR session_usedutc <> session_startutc`).Scan(&odd)
 	if err != nil || odd != 0 {
 		t.Errorf("%d legacy sessions are no plain ones, %v", odd, err)
 	}
@@ -159,8 +159,9 @@ func TestTyped(t *testing.T) {
 	for name, values := range map[string]map[string]string{
 		"plain":                {"sessionid": id},
 		"idle":                 {"session_idle": "1"},
-		"token":                {"secret": digest, "authenticatedutc": "now()"},
-		"renewed":              {"secret": digest, "superseded": digest, "supersededutc": "now()"},
+		"token":                {"secret": digest, "family": digest, "authenticatedutc": "now()"},
+		"renewed":              {"secret": digest, "family": digest, "renewals": "1", "renewedutc": "now()"},
+		"remembered":           {"secret": digest, "family": digest, "remembered": "true", "device": "repeat('ß', 200)"},
 		"long user id":         {"userdict": `('{"user_id":"' || repeat('x', 2600) || '"}')::json`},
 		"ends at the deadline": {"session_endutc": "now() + interval '2 hours'"},
 	} {
@@ -180,12 +181,20 @@ func TestTyped(t *testing.T) {
 		{"session_cache_times_are_finite", map[string]string{"session_startutc": "'-infinity'"}},
 		{"session_cache_user_id_fits_index", map[string]string{"userdict": `('{"user_id":"' || repeat('x', 2601) || '"}')::json`}},
 		{"session_cache_idle_is_positive", map[string]string{"session_idle": "0"}},
-		{"session_cache_secrets_are_digests", map[string]string{"secret": "'short'"}},
-		{"session_cache_secrets_are_digests", map[string]string{"secret": digest, "superseded": "'short'", "supersededutc": "now()"}},
+		{"session_cache_secrets_are_digests", map[string]string{"secret": "'short'", "family": digest}},
+		{"session_cache_secrets_are_digests", map[string]string{"secret": digest, "family": "'short'"}},
+		{"session_cache_secret_has_a_family", map[string]string{"secret": digest}},
+		{"session_cache_secret_has_a_family", map[string]string{"family": digest}},
+		{"session_cache_times_are_finite", map[string]string{"session_usedutc": "'infinity'"}},
 		{"session_cache_plain_has_no_token", map[string]string{"authenticatedutc": "now()"}},
-		{"session_cache_plain_has_no_token", map[string]string{"superseded": digest, "supersededutc": "now()"}},
-		{"session_cache_superseded_has_a_time", map[string]string{"secret": digest, "superseded": digest}},
-		{"session_cache_superseded_has_a_time", map[string]string{"secret": digest, "supersededutc": "now()"}},
+		{"session_cache_plain_has_no_token", map[string]string{"renewals": "1", "renewedutc": "now()"}},
+		{"session_cache_plain_has_no_token", map[string]string{"remembered": "true"}},
+		{"session_cache_plain_has_no_token", map[string]string{"device": "'phone'"}},
+		{"session_cache_renewals_have_a_time", map[string]string{"secret": digest, "family": digest, "renewals": "1"}},
+		{"session_cache_renewals_have_a_time", map[string]string{"secret": digest, "family": digest, "renewedutc": "now()"}},
+		{"session_cache_renewals_have_a_time", map[string]string{"secret": digest, "family": digest, "renewals": "-1", "renewedutc": "now()"}},
+		{"session_cache_device_is_short", map[string]string{"secret": digest, "family": digest, "device": "repeat('x', 201)"}},
+		{"session_cache_device_is_short", map[string]string{"secret": digest, "family": digest, "device": "''"}},
 		{`"userdict"`, map[string]string{"userdict": "NULL"}},
 		{`"session_startutc"`, map[string]string{"session_startutc": "NULL"}},
 		{`"session_endutc"`, map[string]string{"session_endutc": "NULL"}},
@@ -207,9 +216,9 @@ func TestDownEndsTokens(t *testing.T) {
 	up(t, migrations)
 	plain, handle := sid.New().String(), sid.New().String()
 	execute(t, pool, `
-		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc, secret)
-		VALUES ('`+plain+`', '{}', now(), now() + interval '1 hour', now() + interval '1 hour', NULL),
-		       ('`+handle+`', '{}', now(), now() + interval '1 hour', now() + interval '1 hour', sha256('a'))`)
+		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc, secret, family)
+		VALUES ('`+plain+`', '{}', now(), now() + interval '1 hour', now() + interval '1 hour', NULL, NULL),
+		       ('`+handle+`', '{}', now(), now() + interval '1 hour', now() + interval '1 hour', sha256('a'), sha256('b'))`)
 	if _, err := migrations.DownTo(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +281,7 @@ func TestNoIndexNamesSecrets(t *testing.T) {
 	var indexes int
 	var named sql.NullString
 	err := pool.QueryRow(t.Context(), `
-		SELECT count(*), string_agg(pg_get_indexdef(indexrelid), '; ') FILTER (WHERE pg_get_indexdef(indexrelid) ~ 'secret|superseded|authenticated')
+		SELECT count(*), string_agg(pg_get_indexdef(indexrelid), '; ') FILTER (WHERE pg_get_indexdef(indexrelid) ~ 'secret|family|renew|authenticated')
 		FROM pg_index WHERE indrelid = 'session_cache'::regclass`).Scan(&indexes, &named)
 	if err != nil || indexes != 3 || named.Valid {
 		t.Errorf("%d indexes, these name secrets: %s, %v", indexes, named.String, err)

@@ -17,7 +17,8 @@ import (
 //
 // These calls wait, also if they find nothing to change, because somebody else may have made
 // the same change a moment ago and still be waiting: Delete, DeleteSession,
-// DeleteUserSessions, DeleteAll, Revoke, Update, UpdateSession, Renew, a Set that returns
+// DeleteUserSessions, DeleteAudience, Revoke, RevokeOthers,
+// RevokeAll, RevokeSession, Update, UpdateSession, Renew, a Set that returns
 // [ErrConflict], and a Tx with one of them. If their context ends meanwhile, they return
 // [ErrNotAwaited]; Set still returns ErrConflict.
 //
@@ -34,7 +35,7 @@ const NearCacheStaleness = nearcache.Lease + 50*time.Millisecond
 // what was before the changes that have been committed. Call it after the commit of your
 // own transaction (see [Cache.WithTx]), or after raw SQL. It waits on every Cache, also on one
 // without [WithNearCache]. It fails only when ctx ends, with [ErrNotAwaited].
-func (c *Cache[T]) AwaitNearCaches(ctx context.Context) error {
+func (s *store) AwaitNearCaches(ctx context.Context) error {
 	return awaitNearCaches(ctx)
 }
 
@@ -55,16 +56,16 @@ func awaitNearCaches(ctx context.Context) error {
 //
 // A change in a transaction has not happened yet: the Tx that began it does both after the
 // commit.
-func (c *Cache[T]) await(ctx context.Context, err error, ids ...sid.ID) error {
+func (s *store) await(ctx context.Context, err error, ids ...sid.ID) error {
 	if !mayHaveChanged(err) {
 		return err
 	}
-	c.forget(ids)
-	if !c.config.awaitsNearCaches || errors.Is(err, ErrUnavailable) {
+	s.forget(ids)
+	if !s.config.awaitsNearCaches || errors.Is(err, ErrUnavailable) {
 		return err
 	}
-	if c.inCallersTx() {
-		if tx, ok := c.db.(*tx); ok {
+	if s.inCallersTx() {
+		if tx, ok := s.db.(*tx); ok {
 			tx.changes.await = true
 		}
 		return err
@@ -76,12 +77,12 @@ func (c *Cache[T]) await(ctx context.Context, err error, ids ...sid.ID) error {
 }
 
 // forget has this Cache's near cache forget sessions, in a transaction after the commit.
-func (c *Cache[T]) forget(ids []sid.ID) {
-	if tx, ok := c.db.(*tx); ok {
-		tx.changes.forget = append(tx.changes.forget, func() { c.shared.mark(ids) })
+func (s *store) forget(ids []sid.ID) {
+	if tx, ok := s.db.(*tx); ok {
+		tx.changes.forget = append(tx.changes.forget, func() { s.shared.mark(ids) })
 		return
 	}
-	c.shared.mark(ids)
+	s.shared.mark(ids)
 }
 
 // mayHaveChanged reports whether a call with this result has changed a session, or somebody

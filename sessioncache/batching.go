@@ -12,18 +12,18 @@ const (
 	// batches; for a few callers the limit does not matter.
 	batchLimit = 256
 
-	// largestBatched is the longest dict, in bytes, that is stored in a batch. Together
+	// largestBatched is the longest user JSON, in bytes, that is stored in a batch. Together
 	// with batchLimit it keeps a batch under 4 MB.
 	largestBatched = 16 << 10
 )
 
-// batch sets a Cache on a pool up to answer lookups in batches of one SELECT, and Sets
-// in batches of one INSERT. One connection of the pool stays free for calls that are
-// not batched and for the application.
-func (c *Cache[T]) batch(pool *pgxpool.Pool) {
+// batch sets a store on a pool up to answer lookups in batches of one SELECT, and
+// insertions in batches of one INSERT. One connection of the pool stays free for calls that
+// are not batched and for the application.
+func (s *store) batch(pool *pgxpool.Pool) {
 	slots := coalesce.NewSlots(int(pool.Config().MaxConns)-1, pool.Ping)
-	c.gets = &coalesce.Group[sid.ID, *row]{Limit: batchLimit, Single: c.lookUpSingle, Batch: c.lookUpBatch}
-	c.gets.Share(slots)
-	c.sets = &coalesce.Group[insertion, bool]{Limit: batchLimit, Single: c.insertSingle, Batch: c.insertBatch}
-	c.sets.Share(slots)
+	s.lookups = &coalesce.Group[sid.ID, *row]{Limit: batchLimit, Single: s.lookUpSingle, Batch: s.lookUpBatch}
+	s.lookups.Share(slots)
+	s.inserts = &coalesce.Group[insertion, bool]{Limit: batchLimit, Single: s.insertSingle, Batch: s.insertBatch}
+	s.inserts.Share(slots)
 }

@@ -2,18 +2,12 @@ package sessioncache
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
-	"github.com/rhaptos/sessiondb/sid"
 )
 
 // DB is what a [Cache] runs its statements on: a *[pgxpool.Pool], a *[pgxpool.Conn], a
@@ -33,23 +27,14 @@ var (
 // Cache keeps sessions in the table session_cache: each has a user, which is a T
 // stored as JSON.
 //
-// T is any type that encoding/json can encode and decode; [User] is the one this
-// module comes with. With T = [encoding/json.RawMessage] the JSON is stored and
+// T is any type that encoding/json can encode and decode. With T = [encoding/json.RawMessage] the JSON is stored and
 // returned byte for byte.
 //
 // Any number of goroutines may use a Cache on a pool at once. A Cache on a connection or
 // a transaction is for one goroutine at a time, like the connection. A Cache needs no
 // closing: it has goroutines only while calls are under way.
 type Cache[T any] struct {
-	db      DB
-	queries *db.Queries
-	config  config
-	shared  *shared
-
-	// Lookups and Sets in batches. Both are nil unless the Cache is on a pool.
-	gets *coalesce.Group[sid.ID, *row]
-	sets *coalesce.Group[insertion, bool]
-
+	*store
 	near *near[T] // nil without a near cache
 }
 
@@ -72,60 +57,40 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 		panic("sessioncache: New: WithoutBatching is for pools that read a tenant from the context, " +
 			"and a near cache would answer one tenant with the session of another: pass WithNearCache(0)")
 	}
-	c := newCache[T](database, config, &shared{})
-	c.near = newNear[T](database, config)
-	c.shared.mark = c.near.mark
-	return c
-}
-
-// shared is state shared with the copies that WithTx makes.
-type shared struct {
-	metrics    metrics
-	mark       func(ids []sid.ID) // near.mark; a copy in a transaction has no near cache of its own
-	noRowLocks atomic.Bool        // the server refuses to lock rows in a query
-	purging    sync.Mutex         // held by the janitor that purges
-}
-
-func newCache[T any](database DB, config config, shared *shared) *Cache[T] {
-	c := &Cache[T]{
-		db:      database,
-		queries: db.New(database),
-		config:  config,
-		shared:  shared,
+	near := newNear[T](database, config)
+	shared := &shared{mark: near.mark}
+	if near != nil {
+		shared.nearStats = near.memory.Stats
 	}
-	if pool, ok := database.(*pgxpool.Pool); ok && !config.single {
-		c.batch(pool)
-	}
-	return c
-}
-
-// Audience returns the application that the sessions belong to, as [WithAudience]
-// has set it.
-func (c *Cache[T]) Audience() string {
-	return c.config.audience
-}
-
-// Lifetime returns how long a session lives at most, as [WithLifetime] has set it.
-func (c *Cache[T]) Lifetime() time.Duration {
-	return c.config.timeouts.lifetime
+	return &Cache[T]{newStore(database, config, shared), near}
 }
 
 // WithTokenScope returns a Cache on the same sessions whose tokens are valid only for
-// Caches of the same scope. So two programs can share an audience, and list and end
+// Caches of the same scope. Two programs can then share an audience, and list and end
 // each other's sessions, without accepting each other's tokens. The returned Cache
 // shares batches and metrics with c.
 //
 // Default: the scope is the audience.
 func (c *Cache[T]) WithTokenScope(scope string) *Cache[T] {
-	scoped := *c
-	scoped.config.tokenScope = scope
-	return &scoped
+	return c.with(func(config *config) { config.tokenScope = scope })
 }
 
-// found turns pgx.ErrNoRows into ok == false.
-func found(err error) (bool, error) {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
-	}
-	return err == nil, err
+// WithInFlight returns a Cache on the same sessions for requests that are under way: their
+// token was live when they began. If it has been superseded since, Authenticate,
+// UpdateSession and Renew return [ErrSuperseded], however long ago that was, and end no
+// session. The returned Cache shares batches and metrics with c.
+//
+// Default: ten seconds after its renewal a token counts as kept (see [Cache.Authenticate]).
+func (c *Cache[T]) WithInFlight() *Cache[T] {
+	return c.with(inFlight)
+}
+
+func inFlight(config *config) {
+	config.inFlight = true
+}
+
+func (c *Cache[T]) with(change func(*config)) *Cache[T] {
+	changed := *c.store
+	change(&changed.config)
+	return &Cache[T]{&changed, c.near}
 }

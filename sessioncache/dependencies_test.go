@@ -64,7 +64,7 @@ func main() {
 		panic(err)
 	}
 	_ = db.New(pool)
-	_, _, _ = sessioncache.New[sessioncache.User](pool).Get(context.Background(), os.Args[1])
+	_, _, _ = sessioncache.New[map[string]any](pool).Get(context.Background(), os.Args[1])
 }
 `,
 	} {

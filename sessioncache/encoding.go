@@ -38,7 +38,7 @@ func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
 	return string(data), nil
 }
 
-// storable tells whether PostgreSQL can store JSON: it holds neither the escape of NUL
+// storable reports whether PostgreSQL can store JSON: it holds neither the escape of NUL
 // nor that of half a surrogate pair. The server would reject them only after a whole
 // batch has been sent.
 func storable(data []byte) bool {
@@ -96,8 +96,35 @@ func unreadable(op string, cause error) error {
 	return fmt.Errorf("sessioncache: %s: %w: %w", op, ErrUnreadableSession, cause)
 }
 
-// isNull tells whether JSON is null, or empty, as a nil RawMessage is.
+// isNull reports whether JSON is null, or empty, as a nil RawMessage is.
 func isNull(dict []byte) bool {
 	dict = bytes.TrimSpace(dict)
 	return len(dict) == 0 || string(dict) == "null"
+}
+
+// readUserID is replaced.
+func readUserID(data []byte) (string, error) {
+	var u struct {
+		ID *string `json:"user_id"`
+	}
+	_ = json.Unmarshal(data, &u)
+	if u.ID == nil {
+		return "", nil
+	}
+	return *u.ID, nil
+}
+
+// UserID returns the user_id under which the table holds a user; it is empty if there is
+// none. If the user cannot be stored, the error is [ErrInvalidUser].
+func (c *Cache[T]) UserID(user T) (string, error) {
+	const op = "read the user's id"
+	data, err := c.encode(op, user)
+	if err != nil {
+		return "", err
+	}
+	userID, err := readUserID([]byte(data))
+	if err != nil {
+		return "", invalidUser(op, err)
+	}
+	return userID, nil
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
 // TestRawIsStoredByteForByte checks what encoding/json would change on the way.
@@ -64,8 +65,8 @@ func TestEncodedTypes(t *testing.T) {
 }
 
 func TestUserIsTheSeedsDict(t *testing.T) {
-	cache, pool := setup[sessioncache.User](t)
-	id := set(t, cache, sessioncache.User{})
+	cache, pool := setup[sessiontest.User](t)
+	id := set(t, cache, sessiontest.User{})
 	fields, ok, err := sessioncache.New[map[string]any](pool).Get(t.Context(), id)
 	if err != nil || !ok || len(fields) != 20 {
 		t.Fatalf("Get = %v, %v, %v; want 20 fields", fields, ok, err)

@@ -89,6 +89,7 @@ const (
 	adminShutdown      = "57P01"
 	crashShutdown      = "57P02"
 	cannotConnectNow   = "57P03"
+	idleSessionTimeout = "57P05"
 
 	raiseException = "P0001" // the default of RAISE, in a trigger
 
@@ -114,13 +115,18 @@ func kindOf(err error) error {
 	return ErrUnavailable
 }
 
-// rejected tells whether the server refuses to store a user: its JSON, or because of a
+// rejected reports whether the server refuses to store a user: its JSON, or because of a
 // constraint, an index or a trigger of the application.
 func rejected(err error) bool {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return class(pgErr) == classIntegrityViolation || pgErr.Code == raiseException || errors.Is(kindOf(err), ErrInvalidUser)
 	}
 	return false
+}
+
+func hasCode(err error, code string) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == code
 }
 
 func class(err *pgconn.PgError) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -23,8 +24,10 @@ var (
 	pool *pgxpool.Pool
 )
 
-// TestMain provides the database of the examples.
+// TestMain provides the database of the examples, and keeps the log quiet: attacks are
+// tests here.
 func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
 	server, err := sessiontest.Shared()
 	if err != nil {
 		log.Fatal(err)
@@ -218,6 +221,73 @@ func ExampleCache_Revoke() {
 	// false <nil>
 }
 
+func ExampleCache_RevokeAll() {
+	cache := sessioncache.New[Account](pool)
+	here, there := issueTwo(cache)
+	fmt.Println(cache.RevokeAll(ctx, here)) // everywhere
+	fmt.Println(cache.Alive(ctx, here, there))
+	// Output:
+	// 2 true <nil>
+	// [false false] <nil>
+}
+
+func ExampleCache_RevokeOthers() {
+	cache := sessioncache.New[Account](pool)
+	here, there := issueTwo(cache)
+	fmt.Println(cache.RevokeOthers(ctx, here)) // everywhere else
+	fmt.Println(cache.Alive(ctx, here, there))
+	// Output:
+	// 1 true <nil>
+	// [true false] <nil>
+}
+
+func ExampleCache_RevokeSession() {
+	cache := sessioncache.New[Account](pool)
+	here, there := issueTwo(cache)
+	fmt.Println(cache.RevokeSession(ctx, here, there.Handle())) // the user chose a device from a list
+	fmt.Println(cache.Alive(ctx, here, there))
+	// Output:
+	// true true <nil>
+	// [true false] <nil>
+}
+
+// issueTwo logs a user in on two devices.
+func issueTwo(cache *sessioncache.Cache[Account]) (here, there sid.Token) {
+	user := Account{ID: "user-" + rand.Text()}
+	here, err := cache.Issue(ctx, user)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if there, err = cache.Issue(ctx, user); err != nil {
+		log.Fatal(err)
+	}
+	return here, there
+}
+
+func ExampleCache_UserID() {
+	cache := sessioncache.New[Account](pool)
+	fmt.Println(cache.UserID(Account{ID: "u6"}))
+	// Output: u6 <nil>
+}
+
+func ExampleCache_WithInFlight() {
+	cache := sessioncache.New[Account](pool)
+	token, err := cache.Issue(ctx, Account{ID: "u6"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, ok, err := cache.Authenticate(ctx, token) // at the beginning of an upload
+	fmt.Println(ok, err)
+	if _, _, err := cache.Renew(ctx, token); err != nil { // another tab
+		log.Fatal(err)
+	}
+	_, ok, err = cache.WithInFlight().Authenticate(ctx, token) // at the end of the upload
+	fmt.Println(ok, errors.Is(err, sessioncache.ErrSuperseded))
+	// Output:
+	// true <nil>
+	// false true
+}
+
 func ExampleCache_Retire() {
 	cache := sessioncache.New[Account](pool)
 	visitor, err := cache.Issue(ctx, Account{}, sessioncache.Anonymous())
@@ -375,12 +445,12 @@ func ExampleCache_Reindex() {
 	}
 }
 
-func ExampleCache_DeleteAll() {
+func ExampleCache_DeleteAudience() {
 	cache := sessioncache.New[Account](pool, sessioncache.WithAudience("example-"+rand.Text()))
 	if _, err := cache.Issue(ctx, Account{ID: "u9"}); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(cache.DeleteAll(ctx)) // everybody logs in again
+	fmt.Println(cache.DeleteAudience(ctx)) // everybody logs in again
 	// Output: 1 <nil>
 }
 

@@ -311,7 +311,19 @@ func tokenCalls(cache *sessioncache.Cache[raw]) map[string]func(ctx context.Cont
 		},
 		"Renew":                  renew(),
 		"Renew, reauthenticated": renew(sessioncache.Reauthenticated()),
-		"Revoke":                 cache.Revoke,
+		"Revoke":                 func(ctx context.Context, token sid.Token) error { return cache.Revoke(ctx, token) },
+		"RevokeOthers": func(ctx context.Context, token sid.Token) error {
+			_, ok, err := cache.RevokeOthers(ctx, token)
+			return notOK(ok, err)
+		},
+		"RevokeAll": func(ctx context.Context, token sid.Token) error {
+			_, ok, err := cache.RevokeAll(ctx, token)
+			return notOK(ok, err)
+		},
+		"RevokeSession": func(ctx context.Context, token sid.Token) error {
+			was, ok, err := cache.RevokeSession(ctx, token, token.Handle())
+			return notOK(was || ok, err)
+		},
 		"Retire": func(ctx context.Context, token sid.Token) error {
 			was, err := cache.Retire(ctx, token)
 			return notOK(was, err)
@@ -355,10 +367,10 @@ func calls(cache *sessioncache.Cache[raw], id string, token sid.Token) map[strin
 		"Tx": func(ctx context.Context) error {
 			return cache.Tx(ctx, func(_ pgx.Tx, cache *sessioncache.Cache[raw]) error { return cache.Delete(ctx, id) })
 		},
-		"Purge":     func(ctx context.Context) error { return second(cache.Purge(ctx)) },
-		"Stats":     func(ctx context.Context) error { return second(cache.Stats(ctx)) },
-		"Reindex":   cache.Reindex,
-		"DeleteAll": func(ctx context.Context) error { return second(cache.DeleteAll(ctx)) },
+		"Purge":          func(ctx context.Context) error { return second(cache.Purge(ctx)) },
+		"Stats":          func(ctx context.Context) error { return second(cache.Stats(ctx)) },
+		"Reindex":        cache.Reindex,
+		"DeleteAudience": func(ctx context.Context) error { return second(cache.DeleteAudience(ctx)) },
 	}
 	for name, call := range idCalls(cache) {
 		all[name] = func(ctx context.Context) error { return call(ctx, id) }

@@ -3,80 +3,80 @@ package sessioncache
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-// insertion is a plain session to be stored.
+// insertion is a session to be stored, of either kind.
 type insertion struct {
-	id   sid.ID
-	dict string
+	id             sid.ID
+	secret, family []byte // nil: a plain session
+	user           string // as JSON
+	lifetime, idle time.Duration
+	anonymous      bool
+	remembered     bool
+	device         string
 }
 
 // insert stores a session, in a batch if there is no free slot. If it returns false
 // without an error, the id exists.
-func (c *Cache[T]) insert(ctx context.Context, session insertion) (stored bool, err error) {
-	if c.sets == nil || len(session.dict) > largestBatched {
-		return c.insertSingle(ctx, session)
+func (s *store) insert(ctx context.Context, session insertion) (stored bool, err error) {
+	if s.inserts == nil || len(session.user) > largestBatched {
+		return s.insertSingle(ctx, session)
 	}
-	return c.sets.Do(ctx, session)
+	return s.inserts.Do(ctx, session)
 }
 
-func (c *Cache[T]) insertSingle(ctx context.Context, session insertion) (stored bool, err error) {
-	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+func (s *store) insertSingle(ctx context.Context, session insertion) (stored bool, err error) {
+	s.noteStored()
+	_, err = retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (string, error) {
 		return queries.InsertSession(ctx, db.InsertSessionParams{
-			SessionID: session.id,
-			Audience:  c.config.audience,
-			UserDict:  session.dict,
-			TTL:       c.config.timeouts.ttlMicros(),
-			Lifetime:  c.config.timeouts.lifetimeMicros(),
-			Idle:      c.config.timeouts.idleMicros(),
+			SessionID:   session.id,
+			Audience:    s.config.audience,
+			Secret:      session.secret,
+			Family:      session.family,
+			UserDict:    session.user,
+			Lifetime:    session.lifetime,
+			IdleTimeout: session.idle,
+			Anonymous:   session.anonymous,
+			Remembered:  session.remembered,
+			Device:      session.device,
 		})
 	})
-	return rows > 0, err
+	return found(err)
 }
 
 // insertBatch stores the sessions of several callers. If several have one id, the first
 // is stored and the others conflict, as they would one by one.
-func (c *Cache[T]) insertBatch(ctx context.Context, calls []coalesce.Call[insertion, bool]) {
-	c.shared.metrics.setBatches.add(len(calls))
+func (s *store) insertBatch(ctx context.Context, calls []coalesce.Call[insertion, bool]) {
+	s.shared.metrics.setBatches.add(len(calls))
 	ids := make(sid.IDs, len(calls))
 	for i := range calls {
 		ids[i] = calls[i].Key.id
 	}
-	// Two batches that have ids in common lock them in ascending order, so they do not
-	// deadlock. Calls whose callers have gone are left out.
+	// Two batches that have ids in common lock them in ascending order, so that they do
+	// not deadlock. Calls whose callers have gone are left out.
 	order := slices.DeleteFunc(ascending(ids), func(i int) bool { return calls[i].Err != nil })
-	c.insertInOrder(ctx, calls, order)
+	s.insertInOrder(ctx, calls, order)
 }
 
-// insertInOrder stores the sessions that order lists. PostgreSQL rejects a whole
-// statement for one dict, so insertInOrder then halves the batch until that session is
-// alone with its error.
-func (c *Cache[T]) insertInOrder(ctx context.Context, calls []coalesce.Call[insertion, bool], order []int) {
+// insertInOrder stores the sessions that order lists. PostgreSQL rejects a whole statement
+// for one user; then insertInOrder halves the batch until that session is alone with its
+// error.
+func (s *store) insertInOrder(ctx context.Context, calls []coalesce.Call[insertion, bool], order []int) {
 	if len(order) == 0 {
 		return
 	}
-	params := db.InsertSessionsParams{
-		SessionIDs: make(sid.IDs, len(order)),
-		Audience:   c.config.audience,
-		UserDicts:  make([]string, len(order)),
-		TTL:        c.config.timeouts.ttlMicros(),
-		Lifetime:   c.config.timeouts.lifetimeMicros(),
-		Idle:       c.config.timeouts.idleMicros(),
-	}
-	for at, i := range order {
-		params.SessionIDs[at], params.UserDicts[at] = calls[i].Key.id, calls[i].Key.dict
-	}
-	stored, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) ([]sid.ID, error) {
-		return queries.InsertSessions(ctx, params)
+	stored, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) ([]sid.ID, error) {
+		return queries.InsertSessions(ctx, s.insertParams(calls, order))
 	})
 	if err != nil && len(order) > 1 && rejected(err) {
 		half := len(order) / 2
-		c.insertInOrder(ctx, calls, order[:half])
-		c.insertInOrder(ctx, calls, order[half:])
+		s.insertInOrder(ctx, calls, order[:half])
+		s.insertInOrder(ctx, calls, order[half:])
 		return
 	}
 
@@ -87,5 +87,38 @@ func (c *Cache[T]) insertInOrder(ctx context.Context, calls []coalesce.Call[inse
 			stored = stored[1:]
 		}
 		calls[i].Err = err
+	}
+}
+
+func (s *store) insertParams(calls []coalesce.Call[insertion, bool], order []int) db.InsertSessionsParams {
+	n := len(order)
+	params := db.InsertSessionsParams{
+		Audience:     s.config.audience,
+		SessionIDs:   make(sid.IDs, n),
+		Secrets:      make([][]byte, n),
+		Families:     make([][]byte, n),
+		UserDicts:    make([]string, n),
+		Lifetimes:    make([]time.Duration, n),
+		IdleTimeouts: make([]time.Duration, n),
+		Anonymous:    make([]bool, n),
+		Remembered:   make([]bool, n),
+		Devices:      make([]string, n),
+	}
+	for at, i := range order {
+		session := &calls[i].Key
+		params.SessionIDs[at] = session.id
+		params.Secrets[at], params.Families[at] = session.secret, session.family
+		params.UserDicts[at] = session.user
+		params.Lifetimes[at], params.IdleTimeouts[at] = session.lifetime, session.idle
+		params.Anonymous[at], params.Remembered[at], params.Devices[at] = session.anonymous, session.remembered, session.device
+	}
+	return params
+}
+
+// noteStored has the Tx in which a user is stored treat the failure of its commit as one of
+// the user.
+func (s *store) noteStored() {
+	if tx, ok := s.db.(*tx); ok {
+		tx.changes.stored = true
 	}
 }

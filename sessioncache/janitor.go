@@ -23,9 +23,9 @@ const firstRetry = time.Second
 // four, up to the interval. Several janitors of one Cache purge one at a time.
 //
 // RunJanitor panics if the interval is not positive.
-func (c *Cache[T]) RunJanitor(ctx context.Context, interval time.Duration) {
+func (s *store) RunJanitor(ctx context.Context, interval time.Duration) {
 	if interval <= 0 {
-		panic(fmt.Sprintf("sessioncache: RunJanitor: %s is no time", interval))
+		panic(fmt.Sprintf("sessioncache: RunJanitor: %s is not a valid time", interval))
 	}
 	retry := firstRetry
 	for wait := rand.N(interval); ; {
@@ -34,10 +34,10 @@ func (c *Cache[T]) RunJanitor(ctx context.Context, interval time.Duration) {
 		case <-ctx.Done():
 			return
 		}
-		if err := c.purgeOnce(ctx, interval); err != nil && ctx.Err() == nil {
+		if err := s.purgeOnce(ctx, interval); err != nil && ctx.Err() == nil {
 			wait = min(retry, interval)
 			retry = min(2*retry, interval)
-			c.config.logger.LogAttrs(ctx, slog.LevelWarn, "janitor failed", slog.Any("error", err), slog.Duration("again_in", wait))
+			s.config.log().LogAttrs(ctx, slog.LevelWarn, "janitor failed", slog.Any("error", err), slog.Duration("again_in", wait))
 		} else {
 			wait = interval - interval/10 + rand.N(interval/5+1)
 			retry = firstRetry
@@ -47,16 +47,16 @@ func (c *Cache[T]) RunJanitor(ctx context.Context, interval time.Duration) {
 
 // purgeOnce purges once, unless another janitor of this Cache does. A panic, for
 // example in a tracer, becomes an error, because a purge must not end the service.
-func (c *Cache[T]) purgeOnce(ctx context.Context, interval time.Duration) (err error) {
-	if !c.shared.purging.TryLock() {
+func (s *store) purgeOnce(ctx context.Context, interval time.Duration) (err error) {
+	if !s.shared.purging.TryLock() {
 		return nil
 	}
-	defer c.shared.purging.Unlock()
+	defer s.shared.purging.Unlock()
 	defer func() {
 		if reason := recover(); reason != nil {
 			err = fmt.Errorf("sessioncache: janitor: panic: %v", reason)
 		}
 	}()
-	_, err = c.Purge(ctx, WithBudget(max(1, interval/2)))
+	_, err = s.Purge(ctx, WithBudget(max(1, interval/2)))
 	return err
 }

@@ -3,15 +3,17 @@ package sessioncache
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-// key opens a session. It is the id of a plain session, or a token's handle and the
-// digest of its secret.
+// key opens a session. It is the id of a plain session, or a token.
 type key struct {
 	id     sid.ID
-	secret []byte // nil: a plain session
+	digest []byte    // of the token's secret; nil: a plain session
+	token  sid.Token // zero: a plain session
+	scope  string    // of the token
 }
 
 // parseKey parses the id of a plain session.
@@ -21,15 +23,43 @@ func parseKey(op, id string) (key, error) {
 }
 
 // keyOf returns the key of a token.
-func (c *Cache[T]) keyOf(op string, token sid.Token) (key, error) {
+func (s *store) keyOf(op string, token sid.Token) (key, error) {
 	if err := checkToken(op, token); err != nil {
 		return key{}, err
 	}
-	digest := token.Digest(c.config.tokenScope)
-	return key{sid.ID(token.Handle()), digest[:]}, nil
+	digest := token.Digest(s.config.tokenScope)
+	return key{sid.ID(token.Handle()), digest[:], token, s.config.tokenScope}, nil
 }
 
-// checkToken refuses the zero token, which opens nothing.
+// keysOf returns the keys of tokens in ascending order, in which all calls lock sessions.
+func (s *store) keysOf(op string, tokens []sid.Token) ([]key, error) {
+	keys := make([]key, len(tokens))
+	for i, token := range tokens {
+		k, err := s.keyOf(op, token)
+		if err != nil {
+			return nil, err
+		}
+		keys[i] = k
+	}
+	slices.SortFunc(keys, func(a, b key) int { return a.id.Compare(b.id) })
+	return keys, nil
+}
+
+func idsOf(keys []key) []sid.ID {
+	ids := make([]sid.ID, len(keys))
+	for i, k := range keys {
+		ids[i] = k.id
+	}
+	return ids
+}
+
+// family is the digest of what all tokens of the session have in common.
+func (k key) family() []byte {
+	digest := k.token.FamilyDigest(k.scope)
+	return digest[:]
+}
+
+// checkToken refuses the zero token, which opens no session.
 func checkToken(op string, token sid.Token) error {
 	if token.IsZero() {
 		return fmt.Errorf("sessioncache: %s: %w: the token is zero", op, ErrMalformedID)
@@ -40,7 +70,7 @@ func checkToken(op string, token sid.Token) error {
 // LogValue shows nothing that opens a session. For a plain session it is the
 // fingerprint of the id.
 func (k key) LogValue() slog.Value {
-	if k.secret == nil {
+	if k.digest == nil {
 		return k.id.LogValue()
 	}
 	return slog.StringValue(k.id.String())

@@ -7,13 +7,13 @@ import (
 
 // logSession logs an event of one session: a sid.ID, which logs as its fingerprint, a
 // sid.Handle or a key.
-func logSession[S any](ctx context.Context, logger *slog.Logger, level slog.Level, event string, session S, more ...slog.Attr) {
-	if logger.Enabled(ctx, level) { // saves the cost of making the attributes
+func logSession[S any](ctx context.Context, config config, level slog.Level, event string, session S, more ...slog.Attr) {
+	if logger := config.log(); logger.Enabled(ctx, level) { // saves the cost of making the attributes
 		logger.LogAttrs(ctx, level, event, append(more, slog.Any("session", session))...)
 	}
 }
 
 // logCount logs an event of many sessions.
-func (c *Cache[T]) logCount(ctx context.Context, event string, n int64) {
-	c.config.logger.LogAttrs(ctx, slog.LevelDebug, event, slog.Int64("sessions", n))
+func (s *store) logCount(ctx context.Context, event string, n int64) {
+	s.config.log().LogAttrs(ctx, slog.LevelDebug, event, slog.Int64("sessions", n))
 }

@@ -43,7 +43,7 @@ func TestLogShowsEventsAndNoIDs(t *testing.T) {
 		cache.Set(ctx, id.String(), userOf("u")),
 		second(cache.DeleteUserSessions(ctx, "u")),
 		second(cache.Purge(ctx)),
-		second(cache.DeleteAll(ctx)),
+		second(cache.DeleteAudience(ctx)),
 		cache.Set(ctx, id.String(), userOf("u")),
 	} {
 		if err != nil {
@@ -67,7 +67,7 @@ func TestLogShowsEventsAndNoIDs(t *testing.T) {
 		`level=DEBUG msg="session deleted" session=` + deleted.Handle().String(),
 		`level=DEBUG msg="sessions of a user deleted" sessions=1`,
 		`level=DEBUG msg="expired sessions purged" sessions=0`,
-		`level=DEBUG msg="all sessions deleted" sessions=1`,
+		`level=DEBUG msg="sessions of the audience deleted" sessions=1`,
 		`level=WARN msg="session id used twice" session=` + id.Fingerprint(),
 	} {
 		if !strings.Contains(got, want) {

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"slices"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
@@ -14,33 +17,32 @@ import (
 
 // lookUp finds a session, in a batch if there is no free slot. It returns nil if there
 // is none.
-func (c *Cache[T]) lookUp(ctx context.Context, id sid.ID) (*row, error) {
-	if c.gets == nil {
-		return c.lookUpSingle(ctx, id)
+func (s *store) lookUp(ctx context.Context, id sid.ID) (*row, error) {
+	if s.lookups == nil {
+		return s.lookUpSingle(ctx, id)
 	}
-	return c.gets.Do(ctx, id)
+	return s.lookups.Do(ctx, id)
 }
 
-func (c *Cache[T]) lookUpSingle(ctx context.Context, id sid.ID) (*row, error) {
-	sent := c.near.begin()
-	stored, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (db.GetSessionRow, error) {
-		return queries.GetSession(ctx, db.GetSessionParams{SessionID: id, Audience: c.config.audience})
+func (s *store) lookUpSingle(ctx context.Context, id sid.ID) (*row, error) {
+	sent := s.sendTime()
+	stored, err := retryRead(ctx, s, func(ctx context.Context, queries *db.Queries) (*db.GetSessionRow, error) {
+		return queries.GetSession(ctx, db.GetSessionParams{SessionID: id, Audience: s.config.audience})
 	})
 	if ok, err := found(err); !ok {
 		return nil, err
 	}
-	r, err := newRow(stored, sent)
-	return &r, err
+	return &row{stored, sent}, nil
 }
 
 // lookUpBatch finds the sessions of several callers.
-func (c *Cache[T]) lookUpBatch(ctx context.Context, calls []coalesce.Call[sid.ID, *row]) {
-	c.shared.metrics.getBatches.add(len(calls))
+func (s *store) lookUpBatch(ctx context.Context, calls []coalesce.Call[sid.ID, *row]) {
+	s.shared.metrics.getBatches.add(len(calls))
 	ids := make(sid.IDs, len(calls))
 	for i := range calls {
 		ids[i] = calls[i].Key
 	}
-	rows, err := c.lookUpAll(ctx, ids)
+	rows, err := s.lookUpAll(ctx, ids)
 	for i := range calls {
 		if calls[i].Err = err; err == nil {
 			calls[i].Value = rows[i]
@@ -50,7 +52,7 @@ func (c *Cache[T]) lookUpBatch(ctx context.Context, calls []coalesce.Call[sid.ID
 
 // lookUpAll finds several sessions. rows[i] is the session of ids[i], or nil if there
 // is none. An id that occurs several times is looked up once.
-func (c *Cache[T]) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err error) {
+func (s *store) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err error) {
 	order := ascending(ids)
 	distinct := make(sid.IDs, 0, len(ids))
 	for _, i := range order {
@@ -58,14 +60,22 @@ func (c *Cache[T]) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err
 			distinct = append(distinct, ids[i])
 		}
 	}
-	sent := c.near.begin()
-	result, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) ([]db.GetSessionsRow, error) {
-		return queries.GetSessions(ctx, db.GetSessionsParams{SessionIDs: distinct, Audience: c.config.audience})
+	sent := s.sendTime()
+	result, err := retryRead(ctx, s, func(ctx context.Context, queries *db.Queries) ([]*db.GetSessionsRow, error) {
+		return queries.GetSessions(ctx, db.GetSessionsParams{SessionIDs: distinct, Audience: s.config.audience})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return scatter(ids, order, result, sent)
+	return scatter(ids, order, result, sent), nil
+}
+
+// sendTime returns the time at which a lookup is sent, for the near cache.
+func (s *store) sendTime() nearcache.Instant {
+	if s.config.nearEntries == 0 {
+		return nearcache.Instant{}
+	}
+	return nearcache.Now()
 }
 
 // ascending returns the indexes of ids in ascending order of the ids, and of equal ids
@@ -80,9 +90,9 @@ func ascending(ids sid.IDs) []int {
 }
 
 // scatter gives each id its row, or nil. order and result are in ascending order of
-// ids. If several ids share a row, each gets a dict of its own, because a T of
-// RawMessage is the dict itself.
-func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow, sent nearcache.Instant) (rows []*row, err error) {
+// ids. If several ids share a row, each gets JSON of its own, because a T of RawMessage is
+// the JSON itself.
+func scatter(ids sid.IDs, order []int, result []*db.GetSessionsRow, sent nearcache.Instant) (rows []*row) {
 	rows = make([]*row, len(ids))
 	all := make([]row, len(ids))
 	for at, i := range order {
@@ -92,13 +102,21 @@ func scatter(ids sid.IDs, order []int, result []db.GetSessionsRow, sent nearcach
 		if len(result) == 0 || result[0].SessionID != ids[i] {
 			continue
 		}
-		if all[i], err = newRow(db.GetSessionRow(result[0]), sent); err != nil {
-			return nil, err
+		all[i] = row{(*db.GetSessionRow)(result[0]), sent}
+		if at > 0 && ids[order[at-1]] == ids[i] {
+			own := *all[i].GetSessionRow
+			own.UserDict = bytes.Clone(own.UserDict)
+			all[i].GetSessionRow = &own
 		}
 		rows[i] = &all[i]
-		if at > 0 && ids[order[at-1]] == ids[i] {
-			rows[i].userDict = bytes.Clone(rows[i].userDict)
-		}
 	}
-	return rows, nil
+	return rows
+}
+
+// found turns pgx.ErrNoRows into ok == false.
+func found(err error) (bool, error) {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
 }

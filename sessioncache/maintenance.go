@@ -16,41 +16,41 @@ type Stats struct {
 	// behind. It is zero if there is none.
 	OldestExpired time.Duration
 
-	// MostOfOneUser is the largest number of sessions, live and expired, that one user
-	// has in one audience.
-	MostOfOneUser int64
+	// LargestUser is the largest number of sessions, live and expired, that one user has in
+	// one audience.
+	LargestUser int64
 }
 
 // Stats counts the sessions. It reads the indexes, not the users, which takes about a
 // second for a few million sessions. Call it once a minute, for example, not once a
 // request.
-func (c *Cache[T]) Stats(ctx context.Context) (Stats, error) {
-	row, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (db.GetSessionStatsRow, error) {
+func (s *store) Stats(ctx context.Context) (Stats, error) {
+	row, err := retryRead(ctx, s, func(ctx context.Context, queries *db.Queries) (*db.GetSessionStatsRow, error) {
 		return queries.GetSessionStats(ctx)
 	})
 	if err != nil {
 		return Stats{}, interpret("stats", err)
 	}
 	return Stats{
-		Live: row.Live, Expired: row.Expired, OldestExpired: duration(row.OldestExpired), MostOfOneUser: row.MostOfOneUser,
+		Live: row.Live, Expired: row.Expired, OldestExpired: duration(row.OldestExpiredMicros), LargestUser: row.LargestUser,
 	}, nil
 }
 
 // Reindex rebuilds the table's indexes (REINDEX CONCURRENTLY), which grow as rows come
 // and go. All other calls go on meanwhile, except another Reindex: PostgreSQL may end
 // one of the two as a deadlock. Reindex cannot run in a transaction.
-func (c *Cache[T]) Reindex(ctx context.Context) error {
-	return interpret("reindex", c.queries.ReindexSessions(ctx))
+func (s *store) Reindex(ctx context.Context) error {
+	return interpret("reindex", s.queries.ReindexSessions(ctx))
 }
 
-// DeleteAll ends every session of the Cache's audience, and returns how many rows it
+// DeleteAudience ends every session of the Cache's audience, and returns how many rows it
 // deleted, expired sessions included.
-func (c *Cache[T]) DeleteAll(ctx context.Context) (n int64, err error) {
-	n, err = retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
-		return queries.DeleteAudienceSessions(ctx, c.config.audience)
+func (s *store) DeleteAudience(ctx context.Context) (n int64, err error) {
+	n, err = retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.DeleteAudienceSessions(ctx, s.config.audience)
 	})
-	if err = interpret("delete all sessions", err); err == nil {
-		c.logCount(ctx, "all sessions deleted", n)
+	if err = interpret("delete the audience's sessions", err); err == nil {
+		s.logCount(ctx, "sessions of the audience deleted", n)
 	}
-	return n, c.await(ctx, err)
+	return n, s.await(ctx, err)
 }

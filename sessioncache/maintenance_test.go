@@ -23,7 +23,7 @@ func TestStats(t *testing.T) {
 	}
 	issue(t, cache, userOf("b"))
 	issue(t, sessioncache.New[raw](pool, sessioncache.WithAudience("other")), userOf("b")) // who is another b
-	if stats, err = cache.Stats(t.Context()); err != nil || stats.MostOfOneUser != 3 || stats.Live != 12 {
+	if stats, err = cache.Stats(t.Context()); err != nil || stats.LargestUser != 3 || stats.Live != 12 {
 		t.Errorf("Stats = %+v, %v; want 12 live, 3 of one user", stats, err)
 	}
 }
@@ -51,14 +51,14 @@ func TestDeleteAll(t *testing.T) {
 	insertMany(t, pool, 2, -time.Hour)
 	other := sessioncache.New[raw](pool, sessioncache.WithAudience("other"))
 	token := issue(t, other, userOf("u"))
-	if n, err := cache.DeleteAll(t.Context()); err != nil || n != 5 {
+	if n, err := cache.DeleteAudience(t.Context()); err != nil || n != 5 {
 		t.Errorf("DeleteAll = %d, %v; want 5", n, err)
 	}
-	if stats, err := cache.Stats(t.Context()); err != nil || stats != (sessioncache.Stats{Live: 1, MostOfOneUser: 1}) {
+	if stats, err := cache.Stats(t.Context()); err != nil || stats != (sessioncache.Stats{Live: 1, LargestUser: 1}) {
 		t.Errorf("Stats = %+v, %v; want one session, of another audience", stats, err)
 	}
 	wantOpens(t, other, token, string(userOf("u")))
-	if n, err := other.DeleteAll(t.Context()); err != nil || n != 1 {
+	if n, err := other.DeleteAudience(t.Context()); err != nil || n != 1 {
 		t.Errorf("DeleteAll of the other audience = %d, %v; want 1", n, err)
 	}
 	if stats, err := cache.Stats(t.Context()); err != nil || stats != (sessioncache.Stats{}) {

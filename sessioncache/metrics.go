@@ -1,6 +1,7 @@
 package sessioncache
 
 import (
+	"context"
 	"errors"
 	"math/bits"
 	"sync/atomic"
@@ -27,6 +28,10 @@ type Metrics struct {
 	// Calls that ended with the error of this name. Conflicts and superseded tokens are
 	// counted above.
 	Malformed, InvalidUser, Unreadable, Unavailable uint64
+
+	// Calls whose callers cancelled their context before the database answered. Unavailable
+	// does not include them.
+	Cancelled uint64
 
 	GetLatency, SetLatency Histogram // Gets that the database answered; Sets
 
@@ -67,20 +72,19 @@ func LatencyBounds() []time.Duration {
 
 // Metrics returns the counters. They are not read at one moment: while calls go on, one
 // counter may be ahead of another by a few calls.
-func (c *Cache[T]) Metrics() Metrics {
-	m := &c.shared.metrics
+func (s *store) Metrics() Metrics {
+	m := &s.shared.metrics
 	metrics := Metrics{
 		Hits: m.hits.Load(), Misses: m.misses.Load(),
 		Sets: m.sets.Load(), Deletes: m.deletes.Load(), Updates: m.updates.Load(), Renewals: m.renewals.Load(),
 		Conflicts: m.conflicts.Load(), Superseded: m.superseded.Load(),
 		GetBatches: m.getBatches.statements.Load(), BatchedGets: m.getBatches.calls.Load(),
 		SetBatches: m.setBatches.statements.Load(), BatchedSets: m.setBatches.calls.Load(),
-		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unreadable: m.unreadable.Load(), Unavailable: m.unavailable.Load(),
+		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unreadable: m.unreadable.Load(), Unavailable: m.unavailable.Load(), Cancelled: m.cancelled.Load(),
 		GetLatency: m.getLatency.load(), SetLatency: m.setLatency.load(),
 	}
-	if c.near != nil {
-		near := c.near.memory.Stats()
-		metrics.NearCache = NearCacheMetrics(near)
+	if s.shared.nearStats != nil {
+		metrics.NearCache = NearCacheMetrics(s.shared.nearStats())
 	}
 	metrics.Hits += metrics.NearCache.Hits
 	metrics.Gets = metrics.Hits + metrics.Misses
@@ -91,6 +95,7 @@ type metrics struct {
 	hits, misses, sets, deletes, updates, renewals  atomic.Uint64
 	conflicts, superseded                           atomic.Uint64
 	malformed, invalidUser, unreadable, unavailable atomic.Uint64
+	cancelled                                       atomic.Uint64
 	getBatches, setBatches                          batches
 	getLatency, setLatency                          histogram
 }
@@ -145,6 +150,8 @@ func (m *metrics) failed(err error) {
 		m.invalidUser.Add(1)
 	case errors.Is(err, ErrUnreadableSession):
 		m.unreadable.Add(1)
+	case errors.Is(err, ErrUnavailable) && errors.Is(err, context.Canceled):
+		m.cancelled.Add(1)
 	case errors.Is(err, ErrUnavailable):
 		m.unavailable.Add(1)
 	}

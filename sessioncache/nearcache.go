@@ -1,6 +1,8 @@
 package sessioncache
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -55,13 +57,13 @@ type near[T any] struct {
 	clone  func(T) T
 }
 
-// kept is a session in memory: the decoded user, and its row without the JSON. The
-// fields that a hit of Get reads come first, so that they share a cache line with the
-// entry.
+// kept is a session in memory. The fields that a hit of Get reads come first, so that they
+// share a cache line with the entry.
 type kept[T any] struct {
-	user  T
-	plain bool
-	row   row
+	user    T
+	plain   bool
+	secret  [sha256.Size]byte // of a session with a token
+	session Session[T]        // without its user
 }
 
 // newNear returns nil unless the Cache is on a pool and the options ask for entries.
@@ -102,13 +104,17 @@ func (n *near[T]) begin() nearcache.Instant {
 }
 
 // keep stores a live session in memory that a lookup has found.
-func (n *near[T]) keep(r *row, user T) {
+func (n *near[T]) keep(r *row, session Session[T]) {
 	if n == nil {
 		return
 	}
-	k := kept[T]{user: n.clone(user), plain: r.isPlain(), row: *r}
-	k.row.userDict = nil
-	n.memory.Keep(r.sent, r.id, k, len(r.userDict), r.keepFor())
+	k := kept[T]{user: n.clone(session.User), plain: r.isPlain(), session: session}
+	var none T
+	k.session.User = none
+	if _, err := hex.Decode(k.secret[:], []byte(r.SecretHex)); err != nil {
+		return // never: PostgreSQL has written it, and a CHECK its length
+	}
+	n.memory.Keep(r.sent, r.SessionID, k, len(r.UserDict), r.keepFor())
 }
 
 // mark forgets sessions that this Cache has changed, or may have changed; nil means any.

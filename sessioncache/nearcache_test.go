@@ -115,7 +115,7 @@ func TestNearCacheSeesEveryChange(t *testing.T) {
 				})
 			})
 		}, ""},
-		"DeleteAll": {func(string, sid.Token) error { return second(other.DeleteAll(ctx)) }, ""},
+		"DeleteAudience": {func(string, sid.Token) error { return second(other.DeleteAudience(ctx)) }, ""},
 		"conflict": {func(id string, token sid.Token) error {
 			if err := other.Set(ctx, id, raw(`{}`)); !errors.Is(err, sessioncache.ErrConflict) {
 				return fmt.Errorf("Set = %w", err)
@@ -242,7 +242,7 @@ func changesOf(ctx context.Context, cache *sessioncache.Cache[raw]) map[string]f
 		"Update":             func() error { return second(cache.Update(ctx, newID(), change)) },
 		"UpdateSession":      func() error { return second(cache.UpdateSession(ctx, sid.NewToken(), change)) },
 		"Renew":              func() error { _, _, err := cache.Renew(ctx, sid.NewToken()); return err },
-		"DeleteAll":          func() error { return second(cache.DeleteAll(ctx)) },
+		"DeleteAudience":     func() error { return second(cache.DeleteAudience(ctx)) },
 		"Set twice": func() error {
 			id := newID()
 			if err := cache.Set(ctx, id, raw(`{}`)); err != nil {
@@ -385,7 +385,7 @@ func TestNearCacheSeesOwnChangesAtOnce(t *testing.T) {
 	// A superseded token ends its session without a wait.
 	stolen := issue(t, near, userOf("x"))
 	renewed := renew(t, near, stolen)
-	execute(t, pool, "UPDATE session_cache SET supersededutc = supersededutc - interval '1 minute' WHERE sessionid = $1", sid.ID(stolen.Handle()))
+	execute(t, pool, "UPDATE session_cache SET renewedutc = renewedutc - interval '1 minute' WHERE sessionid = $1", sid.ID(stolen.Handle()))
 	wantHit(t, near, func() { wantOpens(t, near, renewed, string(userOf("x"))) })
 	wantOpensNone(t, near, stolen)
 	wantOpensNone(t, near, renewed)

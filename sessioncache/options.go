@@ -21,8 +21,9 @@ type config struct {
 	audience   string
 	tokenScope string
 	timeouts   timeouts
-	single     bool // no batches
-	logger     *slog.Logger
+	single     bool         // no batches
+	inFlight   bool         // superseded tokens are those of requests under way (WithInFlight)
+	logger     *slog.Logger // nil: slog.Default
 	marshal    func(v any) ([]byte, error)
 	unmarshal  func(data []byte, v any) error
 
@@ -34,7 +35,6 @@ type config struct {
 func newConfig(options []Option) config {
 	c := config{
 		timeouts:  timeouts{lifetime: DefaultLifetime},
-		logger:    slog.New(slog.DiscardHandler),
 		marshal:   json.Marshal,
 		unmarshal: json.Unmarshal,
 	}
@@ -42,6 +42,14 @@ func newConfig(options []Option) config {
 		option(&c)
 	}
 	return c
+}
+
+// log returns the logger. A program may set slog's default after it has made a Cache.
+func (c config) log() *slog.Logger {
+	if c.logger == nil {
+		return slog.Default()
+	}
+	return c.logger
 }
 
 // WithAudience names the application that the sessions belong to, where several
@@ -53,7 +61,7 @@ func newConfig(options []Option) config {
 // Default: the empty audience, for a table that one application has to itself.
 func WithAudience(audience string) Option {
 	if !utf8.ValidString(audience) || strings.ContainsRune(audience, 0) || len(audience) > 100 {
-		panic(fmt.Sprintf("sessioncache: WithAudience: %.100q is no audience", audience))
+		panic(fmt.Sprintf("sessioncache: WithAudience: %.100q is not a valid audience", audience))
 	}
 	return func(c *config) { c.audience, c.tokenScope = audience, audience }
 }
@@ -94,7 +102,7 @@ func WithIdleTimeout(d time.Duration) Option {
 // session by the fingerprint of its id, a session with a token by its handle, and never
 // a user. WithLogger panics if the logger is nil.
 //
-// Default: nothing is logged.
+// Default: [slog.Default].
 func WithLogger(logger *slog.Logger) Option {
 	if logger == nil {
 		panic("sessioncache: WithLogger: the logger is nil")
@@ -104,10 +112,10 @@ func WithLogger(logger *slog.Logger) Option {
 
 // WithoutBatching has every call run its own statement under its own context. It is for
 // pools with a hook that reads the context, for example a tenant for row-level
-// security: a batch runs under the context values of its first caller, so the hook
+// security: a batch runs under the context values of its first caller, and the hook
 // would take all callers for that tenant.
 //
-// Default: lookups and Sets that wait share a statement.
+// Default: lookups, and Sets and Issues, that wait share a statement.
 func WithoutBatching() Option {
 	return func(c *config) { c.single = true }
 }
@@ -136,26 +144,4 @@ func checkTimeout(option string, d time.Duration) {
 	if d < time.Microsecond {
 		panic(fmt.Sprintf("sessioncache: %s: %s is shorter than a microsecond", option, d))
 	}
-}
-
-// In the table they are microseconds.
-
-func (t timeouts) lifetimeMicros() int64 {
-	return t.lifetime.Microseconds()
-}
-
-func (t timeouts) idleMicros() *int64 {
-	if t.idle == 0 {
-		return nil
-	}
-	idle := t.idle.Microseconds()
-	return &idle
-}
-
-// ttlMicros is how long a session lives if nobody uses it.
-func (t timeouts) ttlMicros() int64 {
-	if t.idle == 0 {
-		return t.lifetimeMicros()
-	}
-	return min(t.idle, t.lifetime).Microseconds()
 }

@@ -2,12 +2,10 @@ package sessioncache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/rhaptos/sessiondb/db"
 )
@@ -75,7 +73,7 @@ type purge struct {
 //
 // Outside a transaction each batch commits by itself, and stays done when Purge ends
 // with an error.
-func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, err error) {
+func (s *store) Purge(ctx context.Context, options ...PurgeOption) (n int64, err error) {
 	p := purge{start: time.Now()}
 	for _, option := range options {
 		option(&p)
@@ -86,7 +84,7 @@ func (c *Cache[T]) Purge(ctx context.Context, options ...PurgeOption) (n int64, 
 		limited, cancel = context.WithTimeout(ctx, p.budget+purgeOverrun)
 		defer cancel()
 	}
-	n, err = c.purgeSessions(limited, &p)
+	n, err = s.purgeSessions(limited, &p)
 	if limited.Err() != nil && ctx.Err() == nil { // the budget is spent
 		return n, nil
 	}
@@ -113,37 +111,37 @@ func (p *purge) run(ctx context.Context, batch func() (more bool, err error)) er
 	}
 }
 
-func (c *Cache[T]) purgeSessions(ctx context.Context, p *purge) (n int64, err error) {
+func (s *store) purgeSessions(ctx context.Context, p *purge) (n int64, err error) {
 	var progress Progress
 	err = p.run(ctx, func() (more bool, err error) {
-		purged, err := c.purgeBatch(ctx)
+		purged, err := s.purgeBatch(ctx)
 		progress.Rows += purged
 		if err != nil {
 			return false, err
 		}
 		progress.Batches++
-		return purged == purgeBatch, c.reportTo(ctx, p.report, &progress)
+		return purged == purgeBatch, s.reportTo(ctx, p.report, &progress)
 	})
 	if err == nil {
-		c.logCount(ctx, "expired sessions purged", progress.Rows)
+		s.logCount(ctx, "expired sessions purged", progress.Rows)
 	}
 	return progress.Rows, err
 }
 
 // purgeBatch removes a batch of expired sessions. If the server refuses to lock rows in
 // a query, as Citus does, it uses a statement without locks from then on.
-func (c *Cache[T]) purgeBatch(ctx context.Context) (int64, error) {
-	_, inTx := c.db.(pgx.Tx) // an error aborts it
-	if !c.shared.noRowLocks.Load() {
-		purged, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+func (s *store) purgeBatch(ctx context.Context) (int64, error) {
+	_, inTx := s.db.(pgx.Tx) // an error aborts it
+	if !s.shared.noRowLocks.Load() {
+		purged, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
 			return queries.DeleteExpiredSessions(ctx, purgeBatch)
 		})
 		if !hasCode(err, featureNotSupported) || inTx {
 			return purged, err
 		}
-		c.shared.noRowLocks.Store(true)
+		s.shared.noRowLocks.Store(true)
 	}
-	purged, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+	purged, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
 		return queries.DeleteExpiredSessionsUnlocked(ctx, purgeBatch)
 	})
 	if rolledBack(err) && !inTx {
@@ -152,11 +150,11 @@ func (c *Cache[T]) purgeBatch(ctx context.Context) (int64, error) {
 	return purged, err
 }
 
-func (c *Cache[T]) reportTo(ctx context.Context, report func(Progress), progress *Progress) error {
+func (s *store) reportTo(ctx context.Context, report func(Progress), progress *Progress) error {
 	if report == nil {
 		return nil
 	}
-	oldest, err := retryRead(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+	oldest, err := retryRead(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
 		return queries.GetOldestExpired(ctx)
 	})
 	if err != nil {
@@ -165,9 +163,4 @@ func (c *Cache[T]) reportTo(ctx context.Context, report func(Progress), progress
 	progress.OldestExpired = duration(oldest)
 	report(*progress)
 	return nil
-}
-
-func hasCode(err error, code string) bool {
-	pgErr, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pgErr.Code == code
 }

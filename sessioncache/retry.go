@@ -15,7 +15,7 @@ import (
 )
 
 // Which statements are run again. A read may be: a server that restarts, or a firewall
-// that drops idle connections, so costs a Get a few milliseconds and no error. A write
+// that drops idle connections, then costs a Get a few milliseconds and no error. A write
 // is run again only if it has certainly not happened. In a transaction, or on a single
 // connection, nothing is run again, because the connection itself was lost.
 
@@ -26,11 +26,31 @@ const (
 	rolledBackAttempts = 10
 )
 
-// retryUnsent runs a statement once more if it never reached the server, because the
-// pool's connection was dead.
-func retryUnsent[T, R any](ctx context.Context, c *Cache[T], run func(context.Context) (R, error)) (R, error) {
+// onConnection runs a statement on a connection of the pool, or on the only connection that
+// there is. It closes a connection that the server keeps read-only, because such a
+// connection stays so when the database can be written to again.
+func onConnection[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (result R, err error) {
+	pool, ok := s.db.(*pgxpool.Pool)
+	if !ok {
+		return statement(ctx, s.queries)
+	}
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return result, err
+	}
+	defer conn.Release()
+	result, err = statement(ctx, db.New(conn))
+	if hasCode(err, readOnlyTransaction) {
+		_ = conn.Conn().Close(ctx)
+	}
+	return result, err
+}
+
+// retryUnsent runs a function once more if it has changed nothing, because the pool's
+// connection was dead or read-only.
+func retryUnsent[R any](ctx context.Context, s *store, run func(context.Context) (R, error)) (R, error) {
 	result, err := run(ctx)
-	if c.pooled() && pgconn.SafeToRetry(err) && ctx.Err() == nil {
+	if s.pooled() && (pgconn.SafeToRetry(err) || hasCode(err, readOnlyTransaction)) && ctx.Err() == nil {
 		return run(ctx)
 	}
 	return result, err
@@ -40,13 +60,13 @@ func retryUnsent[T, R any](ctx context.Context, c *Cache[T], run func(context.Co
 // rolled it back, for a serialization failure or a deadlock, it runs again in a
 // transaction at read committed: there it waits for the other transaction instead of
 // failing.
-func retryWrite[T, R any](ctx context.Context, c *Cache[T], statement func(context.Context, *db.Queries) (R, error)) (R, error) {
-	result, err := retryUnsent(ctx, c, func(ctx context.Context) (R, error) { return statement(ctx, c.queries) })
-	if !c.pooled() || !rolledBack(err) {
+func retryWrite[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (R, error) {
+	result, err := retryUnsent(ctx, s, func(ctx context.Context) (R, error) { return onConnection(ctx, s, statement) })
+	if !s.pooled() || !rolledBack(err) {
 		return result, err
 	}
-	err = c.inTx(ctx, func(queries *db.Queries) error {
-		result, err = statement(ctx, queries)
+	err = s.inTx(ctx, func(in *store) error {
+		result, err = statement(ctx, in.queries)
 		return err
 	})
 	return result, err
@@ -54,11 +74,11 @@ func retryWrite[T, R any](ctx context.Context, c *Cache[T], statement func(conte
 
 // retryRead runs a statement that changes nothing up to three times, as long as the
 // connection fails. It waits a random moment in between.
-func retryRead[T, R any](ctx context.Context, c *Cache[T], statement func(context.Context, *db.Queries) (R, error)) (R, error) {
+func retryRead[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (R, error) {
 	pause := readPause
 	for attempt := 1; ; attempt++ {
-		result, err := retryWrite(ctx, c, statement)
-		if !c.pooled() || attempt == readAttempts || !connectionLost(err) || ctx.Err() != nil {
+		result, err := retryWrite(ctx, s, statement)
+		if !s.pooled() || attempt == readAttempts || !connectionLost(err) || ctx.Err() != nil {
 			return result, err
 		}
 		select {
@@ -70,24 +90,24 @@ func retryRead[T, R any](ctx context.Context, c *Cache[T], statement func(contex
 	}
 }
 
-// pooled tells whether there can be another connection.
-func (c *Cache[T]) pooled() bool {
-	_, pooled := c.db.(*pgxpool.Pool)
+// pooled reports whether there can be another connection.
+func (s *store) pooled() bool {
+	_, pooled := s.db.(*pgxpool.Pool)
 	return pooled
 }
 
-// rolledBack tells whether the server has rolled a statement back which may succeed
+// rolledBack reports whether the server has rolled a statement back which may succeed
 // when it is run again.
 func rolledBack(err error) bool {
 	return hasCode(err, serializationFailure) || hasCode(err, deadlockDetected)
 }
 
-// connectionLost tells whether a statement failed because its connection did, or
+// connectionLost reports whether a statement failed because its connection did, or
 // because there was none.
 func connectionLost(err error) bool {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch pgErr.Code {
-		case adminShutdown, crashShutdown, cannotConnectNow, tooManyConnections:
+		case adminShutdown, crashShutdown, cannotConnectNow, idleSessionTimeout, tooManyConnections:
 			return true
 		}
 		return false

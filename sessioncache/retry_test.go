@@ -111,7 +111,6 @@ func TestReadsAreRetriedAndWritesAreNot(t *testing.T) {
 			wantError(t, "after Retire", err, sessioncache.ErrSuperseded)
 		}},
 		{"DeleteSession", func() error { return second(cache.DeleteSession(ctx, deleted.Handle())) }, func() { wantOpensNone(t, cache, deleted) }},
-		{"DeleteUserSessions", func() error { return second(cache.DeleteUserSessions(ctx, somebody)) }, func() { wantSessions(t, cache, somebody) }},
 	} {
 		if _, _, err := cache.Get(ctx, id); err != nil { // a connection is there
 			t.Fatal(err)

@@ -1,37 +1,11 @@
 package sessioncache
 
 import (
-	"bytes"
-	"encoding/hex"
-	"errors"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/rhaptos/sessiondb/db"
-	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
 )
-
-// FuzzMetadata reads what is no metadata: an error, and no panic.
-func FuzzMetadata(f *testing.F) {
-	for _, text := range []string{"", "00", "zz", strings.Repeat("00", 55), strings.Repeat("00", 56), strings.Repeat("ff", 88), strings.Repeat("7f", 120), strings.Repeat("00", 121)} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		r, err := newRow(db.GetSessionRow{Metadata: text}, nearcache.Instant{})
-		data, notHex := hex.DecodeString(text)
-		valid := notHex == nil && (len(data) == 56 || len(data) == 88 || len(data) == 120)
-		if valid == errors.Is(err, errMetadata) {
-			t.Errorf("%d bytes: %v", len(data), err)
-		}
-		if !valid {
-			return
-		}
-		if got := append(bytes.Clone(r.secret()), r.superseded()...); !bytes.Equal(got, data[56:]) || r.isPlain() != (len(data) == 56) {
-			t.Errorf("digests %x of %x", got, data[56:])
-		}
-	})
-}
 
 // TestExtendIn is about the instant from which a use extends a session, which is when
 // memory must forget it.
@@ -53,7 +27,9 @@ func TestExtendIn(t *testing.T) {
 		"expired, no idle timeout":    {-1, -1, 0, false, -time.Microsecond},
 		"an idle timeout of one tick": {1, 3 * idle, 1, false, 0},
 	} {
-		r := row{expires: now + test.ttl, deadline: now + test.deadline, now: now, idle: test.idle}
+		r := row{GetSessionRow: &db.GetSessionRow{
+			ExpiresMicros: now + test.ttl, DeadlineMicros: now + test.deadline, NowMicros: now, IdleMicros: test.idle,
+		}}
 		if r.extend() != test.extend || r.keepFor() != test.keepFor {
 			t.Errorf("%s: extend is %v, kept for %s; want %v, %s", name, r.extend(), r.keepFor(), test.extend, test.keepFor)
 		}

@@ -12,13 +12,17 @@ import (
 
 // Session is a session with a token. All times are by the database's clock, in UTC.
 type Session[T any] struct {
-	Handle sid.Handle // names the session; it opens nothing and may be shown
+	Handle sid.Handle // names the session; it gives no access and may be shown
 	User   T
-	UserID string // the user_id of User; empty when it has none
+	UserID string // the user_id of User; empty when it has none, and for an anonymous session
 	State  State
+
+	Device     string // as [Device] has named it; may be empty
+	Remembered bool   // the user asked to be remembered ([Remembered])
 
 	CreatedAt       time.Time
 	AuthenticatedAt time.Time // the last login or re-authentication; zero for an anonymous session
+	LastUsedAt      time.Time // with an idle timeout, at most a quarter of it ago; otherwise CreatedAt
 	ExpiresAt       time.Time // with an idle timeout, use extends it up to Deadline
 	Deadline        time.Time
 
@@ -36,7 +40,7 @@ const (
 	StateUnreadable State = "unreadable" // the session is live, but T does not decode its user; User is zero
 )
 
-// Anonymous tells whether the session is a visitor's, who has not logged in.
+// Anonymous reports whether the session is a visitor's, who has not logged in.
 func (s Session[T]) Anonymous() bool {
 	return s.AuthenticatedAt.IsZero()
 }
@@ -53,13 +57,16 @@ func (s Session[T]) SinceAuthenticated() time.Duration {
 // describe returns a session without its user.
 func describe[T any](r *row, state State) Session[T] {
 	return Session[T]{
-		Handle:          sid.Handle(r.id),
-		UserID:          r.userID,
+		Handle:          sid.Handle(r.SessionID),
+		UserID:          r.UserID,
 		State:           state,
-		CreatedAt:       instant(r.created),
-		AuthenticatedAt: instant(r.authenticated),
-		ExpiresAt:       instant(r.expires),
-		Deadline:        instant(r.deadline),
+		Device:          r.Device,
+		Remembered:      r.Remembered,
+		CreatedAt:       instant(r.CreatedMicros),
+		AuthenticatedAt: instant(r.AuthenticatedMicros),
+		LastUsedAt:      instant(r.UsedMicros),
+		ExpiresAt:       instant(r.ExpiresMicros),
+		Deadline:        instant(r.DeadlineMicros),
 		TTL:             duration(r.ttl()),
 	}
 }
@@ -96,25 +103,25 @@ func (c *Cache[T]) Session(ctx context.Context, handle sid.Handle) (session Sess
 	if r.ttl() < 0 {
 		session.State = StateExpired
 	}
-	if session.User, err = c.decode(op, r.userDict); err != nil {
+	if session.User, err = c.decode(op, r.UserDict); err != nil {
 		session.State = StateUnreadable
 		return session, false, err
 	}
 	return session, true, nil
 }
 
-// DeleteSession ends the session that a handle names, and tells whether there was one.
+// DeleteSession ends the session that a handle names and reports whether there was one.
 // Once it has returned nil, no server finds the session.
-func (c *Cache[T]) DeleteSession(ctx context.Context, handle sid.Handle) (was bool, err error) {
-	rows, err := retryWrite(ctx, c, func(ctx context.Context, queries *db.Queries) (int64, error) {
+func (s *store) DeleteSession(ctx context.Context, handle sid.Handle) (was bool, err error) {
+	rows, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
 		return queries.DeleteSessionByHandle(ctx, db.DeleteSessionByHandleParams{
-			Handle: sid.ID(handle), Audience: c.config.audience,
+			Handle: sid.ID(handle), Audience: s.config.audience,
 		})
 	})
 	err = interpret("delete the session", err)
-	c.shared.metrics.call(&c.shared.metrics.deletes, true, err)
+	s.shared.metrics.call(&s.shared.metrics.deletes, true, err)
 	if err == nil {
-		logSession(ctx, c.config.logger, slog.LevelDebug, "session deleted", handle)
+		logSession(ctx, s.config, slog.LevelDebug, "session deleted", handle)
 	}
-	return rows > 0, c.await(ctx, err, sid.ID(handle))
+	return rows > 0, s.await(ctx, err, sid.ID(handle))
 }

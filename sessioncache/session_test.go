@@ -24,7 +24,7 @@ func TestSession(t *testing.T) {
 		{live.Handle(), me, sessioncache.StateLive, false},
 		{nobodys.Handle(), "", sessioncache.StateLive, false},
 		{expired.Handle(), me, sessioncache.StateExpired, false},
-		{visitors.Handle(), me, sessioncache.StateLive, true},
+		{visitors.Handle(), "", sessioncache.StateLive, true},
 	} {
 		session, ok, err := cache.Session(t.Context(), test.handle)
 		if err != nil || !ok || session.Handle != test.handle || session.UserID != test.user || session.State != test.state ||

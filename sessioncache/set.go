@@ -14,15 +14,15 @@ import (
 //
 // Use an id only once. If it exists already, live or expired, Set deletes that session
 // and returns [ErrConflict]: an attacker has planted the id (session fixation), or a
-// bug makes ids twice. Nobody stays logged in under such an id. So do not repeat a Set
+// bug makes ids twice. Nobody stays logged in under such an id. Do not repeat a Set
 // after its answer was lost: if the first Set was stored, the second one ends it. The
 // user then has to log in again, under a new id.
 //
 // If two Sets use one id, the session is gone when the second has returned ErrConflict.
 // A third Set that runs at the same time may store a new one.
 //
-// In a caller's transaction the deletion happens when the transaction commits. So
-// commit after ErrConflict: a rollback, which pgx.BeginFunc does when its function
+// In a caller's transaction the deletion happens when the transaction commits.
+// Therefore commit after ErrConflict: a rollback, which pgx.BeginFunc does when its function
 // returns an error, would keep the old session. Above isolation level read committed,
 // Set of an id that was stored after the transaction began returns [ErrUnavailable] and
 // deletes nothing.
@@ -48,23 +48,25 @@ func (c *Cache[T]) set(ctx context.Context, id string, user T) (sid.ID, error) {
 	if err != nil {
 		return sessionID, err
 	}
-	dict, err := c.encode(op, user)
+	data, err := c.encode(op, user)
 	if err != nil {
 		return sessionID, err
 	}
-	stored, err := c.insert(ctx, insertion{sessionID, dict})
+	stored, err := c.insert(ctx, insertion{
+		id: sessionID, user: data, lifetime: c.config.timeouts.lifetime, idle: c.config.timeouts.idle,
+	})
 	if err != nil {
 		return sessionID, interpretStore(op, err)
 	}
 	if !stored {
 		// Counted and logged before the deletion, which may fail.
 		c.shared.metrics.conflicts.Add(1)
-		logSession(ctx, c.config.logger, slog.LevelWarn, "session id used twice", sessionID)
+		logSession(ctx, c.config, slog.LevelWarn, "session id used twice", sessionID)
 		if err := c.delete(ctx, sessionID); err != nil {
 			return sessionID, interpret(op, err)
 		}
 		return sessionID, fmt.Errorf("sessioncache: %s: %w", op, ErrConflict)
 	}
-	logSession(ctx, c.config.logger, slog.LevelDebug, "session set", sessionID)
+	logSession(ctx, c.config, slog.LevelDebug, "session set", sessionID)
 	return sessionID, nil
 }

@@ -17,8 +17,8 @@ import (
 )
 
 func TestSetThenGet(t *testing.T) {
-	cache, _ := setup[sessioncache.User](t)
-	want := sessioncache.User{UserID: new("cnxuser:1"), FullName: new("Zoë O'Neil <z@example.org>")}
+	cache, _ := setup[sessiontest.User](t)
+	want := sessiontest.User{UserID: new("cnxuser:1"), FullName: new("Zoë O'Neil <z@example.org>")}
 	id := set(t, cache, want)
 	got, ok, err := cache.Get(t.Context(), id)
 	if err != nil || !ok || *got.UserID != *want.UserID || *got.FullName != *want.FullName || got.Email != nil {

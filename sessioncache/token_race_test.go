@@ -96,7 +96,7 @@ func TestRenewRacingRenew(t *testing.T) {
 // not happened, and one that was answered with nil has.
 func TestUpdateSessionRacingRenew(t *testing.T) {
 	cache, _ := setupRace[counter](t)
-	const callers, increments = 16, 50
+	const callers, increments = 16, 200
 	var current atomic.Pointer[sid.Token]
 	token := issue(t, cache, counter{})
 	current.Store(&token)
@@ -136,7 +136,7 @@ func TestUpdateSessionRacingRenew(t *testing.T) {
 				if !update() {
 					return
 				}
-				if done.Add(1)%8 == 0 {
+				if done.Add(1)%64 == 0 {
 					renewCurrent()
 				}
 			}

@@ -7,8 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/rhaptos/sessiondb/db"
 )
 
 var errRawTransaction = errors.New("the connection is in a transaction that was begun in SQL: begin it with pgx, and use WithTx")
@@ -26,7 +24,7 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 	if tx == nil {
 		panic("sessioncache: WithTx: the transaction is nil")
 	}
-	return newCache[T](tx, c.config, c.shared)
+	return &Cache[T]{store: newStore(tx, c.config, c.shared)}
 }
 
 // tx is a transaction of Cache.Tx. It and its savepoints collect what has to be done after
@@ -39,6 +37,7 @@ type tx struct {
 // changes are those of a transaction.
 type changes struct {
 	await  bool     // near caches on other servers have to be awaited
+	stored bool     // a user was stored, which a deferred constraint may refuse
 	forget []func() // near caches of this process forget what has changed
 }
 
@@ -76,9 +75,14 @@ func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) e
 		tracked = &tx{begun, &changes{}}
 	}
 	if err := fn(tracked, c.WithTx(tracked)); err != nil {
+		c.closeReadOnly(ctx, begun, err)
 		return err
 	}
-	err = interpret(op, begun.Commit(ctx))
+	if err = begun.Commit(ctx); tracked.changes.stored {
+		err = interpretStore(op, err)
+	} else {
+		err = interpret(op, err)
+	}
 	if ok { // a savepoint: the outermost Tx does the rest
 		return err
 	}
@@ -94,46 +98,57 @@ func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) e
 // begin begins a transaction at read committed, whatever the default of the server or
 // the role is, or a savepoint. It refuses a connection that is in a transaction which
 // pgx did not begin: a commit would end the caller's transaction.
-func (c *Cache[T]) begin(ctx context.Context) (pgx.Tx, error) {
-	if _, isTx := c.db.(pgx.Tx); !isTx && c.inCallersTx() {
+func (s *store) begin(ctx context.Context) (pgx.Tx, error) {
+	if _, isTx := s.db.(pgx.Tx); !isTx && s.inCallersTx() {
 		return nil, errRawTransaction
 	}
-	return retryUnsent(ctx, c, func(ctx context.Context) (pgx.Tx, error) {
-		if starter, ok := c.db.(interface {
+	return retryUnsent(ctx, s, func(ctx context.Context) (pgx.Tx, error) {
+		if starter, ok := s.db.(interface {
 			BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
 		}); ok {
 			return starter.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 		}
-		return c.db.Begin(ctx)
+		return s.db.Begin(ctx)
 	})
 }
 
-// inTx runs statements in a transaction, and again if the server has rolled it back.
-func (c *Cache[T]) inTx(ctx context.Context, statements func(queries *db.Queries) error) error {
+// inTx runs statements in a transaction, and again if nothing of it has happened: the
+// server has rolled it back, or the connection was read-only.
+func (s *store) inTx(ctx context.Context, statements func(in *store) error) error {
 	for attempt := 1; ; attempt++ {
-		err := c.inTxOnce(ctx, statements)
-		if attempt == rolledBackAttempts || !c.pooled() || !rolledBack(err) || ctx.Err() != nil {
+		err := s.inTxOnce(ctx, statements)
+		again := rolledBack(err) && attempt < rolledBackAttempts || hasCode(err, readOnlyTransaction) && attempt == 1
+		if !again || !s.pooled() || ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
-func (c *Cache[T]) inTxOnce(ctx context.Context, statements func(queries *db.Queries) error) error {
-	tx, err := c.begin(ctx)
+func (s *store) inTxOnce(ctx context.Context, statements func(in *store) error) error {
+	tx, err := s.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
-	if err := statements(c.queries.WithTx(tx)); err != nil {
+	if err := statements(newStore(tx, s.config, s.shared)); err != nil {
+		s.closeReadOnly(ctx, tx, err)
 		return err
 	}
 	return tx.Commit(ctx)
 }
 
+// closeReadOnly closes a connection of the pool on which a transaction failed because the
+// server keeps it read-only (see onConnection).
+func (s *store) closeReadOnly(ctx context.Context, tx pgx.Tx, err error) {
+	if s.pooled() && hasCode(err, readOnlyTransaction) {
+		_ = tx.Conn().Close(ctx)
+	}
+}
+
 // inCallersTx reports whether statements run in a transaction that the Cache has not
 // begun.
-func (c *Cache[T]) inCallersTx() bool {
-	switch database := c.db.(type) {
+func (s *store) inCallersTx() bool {
+	switch database := s.db.(type) {
 	case *pgxpool.Pool:
 		return false
 	case *pgx.Conn:
@@ -152,11 +167,11 @@ func inTransaction(conn *pgx.Conn) bool {
 
 // checkIsolation refuses a caller's transaction that does not see what others have
 // committed since it began.
-func (c *Cache[T]) checkIsolation(ctx context.Context, op string) error {
-	if !c.inCallersTx() {
+func (s *store) checkIsolation(ctx context.Context, op string) error {
+	if !s.inCallersTx() {
 		return nil
 	}
-	level, err := c.queries.GetIsolation(ctx)
+	level, err := s.queries.GetIsolation(ctx)
 	if err != nil {
 		return interpret(op, err)
 	}

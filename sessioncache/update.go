@@ -2,24 +2,30 @@ package sessioncache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"time"
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-// Update changes the user of a live plain session. It calls change once, with the
-// stored user, and stores the result. The session's times stay.
+// Update changes the user of a live plain session. It reads the user from the database,
+// calls change with it, and stores the result if the session still holds what was read.
+// If another change came first, it begins again. Therefore no update is lost, and no
+// deleted session comes back. The session's times stay.
 //
-// The session's row is locked meanwhile, so no update is lost and no deleted session
-// comes back. Get does not wait. ok is false, and change is not called, when the
-// session is absent or expired. An error of change is returned as it is, and nothing is
-// stored. If change replaces the user_id, nothing is stored and the error is
-// [ErrUserChanged].
+// While change runs, Update holds no connection, transaction or lock. change may be called
+// several times, each time with a user decoded anew: what it does beside changing the user
+// must bear that. Read a request's body before.
 //
-// change must not use the database: it runs while a transaction holds a connection of
-// the pool and the lock. Fields of the stored JSON that T does not decode are lost.
+// ok is false when the session is absent or expired. An error of change is returned as it
+// is, and nothing is stored. If change replaces the user_id, nothing is stored and the
+// error is [ErrUserChanged]; only an anonymous session may come to name a user. If the
+// database suppresses the change, for example by a trigger, the error is [ErrUnavailable].
+// Fields of the stored JSON that T does not decode are lost.
 func (c *Cache[T]) Update(ctx context.Context, id string, change func(user *T) error, options ...UpdateOption) (ok bool, err error) {
 	const op = "update"
 	k, err := parseKey(op, id)
@@ -37,9 +43,6 @@ func (c *Cache[T]) UpdateSession(ctx context.Context, token sid.Token, change fu
 	k, err := c.keyOf(op, token)
 	if err == nil {
 		ok, err = c.update(ctx, op, k, change)
-	}
-	if !ok && err == nil {
-		err = c.whyNot(ctx, op, k)
 	}
 	c.shared.metrics.call(&c.shared.metrics.updates, ok, err)
 	return ok, c.awaitUpdate(ctx, err, k, options)
@@ -74,40 +77,57 @@ func (c *Cache[T]) awaitUpdate(ctx context.Context, err error, k key, options []
 }
 
 func (c *Cache[T]) update(ctx context.Context, op string, k key, change func(user *T) error) (ok bool, err error) {
-	tx, err := c.begin(ctx)
-	if err != nil {
-		return false, interpret(op, err)
+	for tried := (attempts{}); ; {
+		r, err := c.lookUp(ctx, k.id)
+		if err != nil {
+			return false, interpret(op, err)
+		}
+		switch judge(r, k) {
+		case isLive:
+		case isInFlight, isStolen:
+			if tried.begun() { // it was live when the call began
+				return false, c.with(inFlight).superseded(ctx, op, k, r)
+			}
+			return false, c.superseded(ctx, op, k, r)
+		default:
+			return false, nil
+		}
+		old := string(r.UserDict) // a copy: a T of RawMessage is the JSON itself, which change may overwrite
+		if err := tried.again(ctx, op, old); err != nil {
+			return false, err
+		}
+		user, err := c.change(op, r.UserDict, change)
+		if err != nil {
+			return false, err
+		}
+		stored, err := c.replaceUser(ctx, op, k, old, user)
+		if stored || err != nil {
+			return stored, err
+		}
 	}
-	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
-	queries := c.queries.WithTx(tx)
+}
 
-	stored, err := queries.LockSession(ctx, db.LockSessionParams{SessionID: k.id, Audience: c.config.audience, Secret: k.secret})
-	if ok, err = found(err); !ok {
-		return false, interpret(op, err)
-	}
-	dict, err := c.change(op, stored.UserDict, change)
-	if err != nil {
-		return false, err
-	}
-	userID, err := queries.UpdateSession(ctx, db.UpdateSessionParams{
-		SessionID: k.id, Audience: c.config.audience, Secret: k.secret, UserDict: dict,
+// replaceUser stores a user if the session still holds the old one.
+func (s *store) replaceUser(ctx context.Context, op string, k key, old, user string) (stored bool, err error) {
+	s.noteStored()
+	same, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (bool, error) {
+		return queries.UpdateSession(ctx, db.UpdateSessionParams{
+			SessionID: k.id, Audience: s.config.audience, Secret: k.digest, OldUserDict: old, UserDict: user,
+		})
 	})
-	if ok, err = found(err); !ok {
+	if stored, err = found(err); err != nil || !stored {
 		return false, interpretStore(op, err)
 	}
-	if userID != stored.UserID {
+	if !same {
 		return false, fmt.Errorf("sessioncache: %s: %w", op, ErrUserChanged)
 	}
-	if err := tx.Commit(ctx); err != nil {
-		return false, interpretStore(op, err) // of a deferred constraint
-	}
-	logSession(ctx, c.config.logger, slog.LevelDebug, "session updated", k)
+	logSession(ctx, s.config, slog.LevelDebug, "session updated", k)
 	return true, nil
 }
 
 // change applies a change to a user as JSON.
-func (c *Cache[T]) change(op string, dict []byte, change func(*T) error) (string, error) {
-	user, err := c.decode(op, dict)
+func (c *Cache[T]) change(op string, data []byte, change func(*T) error) (string, error) {
+	user, err := c.decode(op, data)
 	if err != nil {
 		return "", err
 	}
@@ -115,4 +135,49 @@ func (c *Cache[T]) change(op string, dict []byte, change func(*T) error) (string
 		return "", err
 	}
 	return c.encode(op, user)
+}
+
+// errChanged is the result of a change that another change has come before.
+var errChanged = errors.New("the session has changed meanwhile")
+
+// errSuppressed says why a change cannot be stored, although nobody else changes the
+// session.
+var errSuppressed = errors.New("the database suppresses the change: a trigger, a rule or row-level security")
+
+// attempts are those of one change that is stored only if no other change came first.
+type attempts struct {
+	data       string // that the last attempt began with; empty before the first
+	unchanged  int    // attempts that failed although nothing had changed
+	pauseLimit time.Duration
+}
+
+const (
+	firstPauseLimit = 200 * time.Microsecond
+	lastPauseLimit  = 10 * time.Millisecond
+)
+
+func (a *attempts) begun() bool {
+	return a.data != ""
+}
+
+// again is called before each attempt, with what it begins with. Before all but the first
+// it pauses for a random moment. It returns an error if another attempt is in vain.
+func (a *attempts) again(ctx context.Context, op string, data string) error {
+	if !a.begun() {
+		a.data, a.pauseLimit = data, firstPauseLimit
+		return nil
+	}
+	if a.data == data {
+		if a.unchanged++; a.unchanged == 2 {
+			return fmt.Errorf("sessioncache: %s: %w: %w", op, ErrUnavailable, errSuppressed)
+		}
+	}
+	a.data = data
+	select {
+	case <-time.After(rand.N(a.pauseLimit)):
+		a.pauseLimit = min(2*a.pauseLimit, lastPauseLimit)
+		return nil
+	case <-ctx.Done():
+		return interpret(op, ctx.Err())
+	}
 }

@@ -47,11 +47,14 @@ func TestDeleteUserSessions(t *testing.T) {
 	others := issue(t, cache, userOf(other))
 
 	n, err := cache.DeleteUserSessions(t.Context(), me, here.Handle(), others.Handle())
-	if err != nil || n != 4 {
-		t.Errorf("DeleteUserSessions but here = %d, %v; want 4", n, err)
+	if err != nil || n != 2 {
+		t.Errorf("DeleteUserSessions but here = %d, %v; want 2, which were live", n, err)
 	}
 	wantOpensNone(t, cache, a)
-	wantOpensNone(t, cache, visitors)
+	wantOpens(t, cache, visitors, string(userOf(me)))
+	if row := wholeRow(t, pool, expired.Handle()); row != "" {
+		t.Errorf("the expired session is left: %s", row)
+	}
 	wantNone(t, cache, plain)
 	wantSessions(t, cache, me, here)
 
@@ -147,7 +150,7 @@ func TestReadCommittedIsNotRefused(t *testing.T) {
 func TestRawTransactionStaysTheCallers(t *testing.T) {
 	cache, pool := setup[raw](t)
 	ctx := t.Context()
-	needsOwn := map[string]bool{"Issue, limited": true, "Update": true, "UpdateSession": true, "Tx": true}
+	needsOwn := map[string]bool{"Issue, limited": true, "DeleteUserSessions": true, "Tx": true}
 	for name, call := range map[string]func(inTx *sessioncache.Cache[raw], me, id string, token sid.Token) error{
 		"Issue": func(inTx *sessioncache.Cache[raw], me, _ string, _ sid.Token) error {
 			return second(inTx.Issue(ctx, userOf(me)))

@@ -11,7 +11,12 @@ import (
 )
 
 const (
-	secretLength = 32 // bytes: 256 random bits, twice what ASVS 7.2.3 asks for
+	secretLength = 32 // bytes: 240 random bits, more than the 128 that ASVS 7.2.3 asks for
+
+	// The secret is the family, which every renewal keeps, the number of renewals, modulo
+	// 65,536, and a part that every renewal draws anew.
+	familyLength = 16
+	numberLength = 2
 
 	// tokenLength is the number of characters of a token: 16 bytes of handle and 32 bytes
 	// of secret in base64url. 48 bytes fill 64 characters exactly, so each token has only
@@ -40,19 +45,37 @@ type Token struct {
 	secret func() [secretLength]byte
 }
 
-// NewToken returns a random token: 128 bits of handle and 256 bits of secret, from
-// crypto/rand.
+// NewToken returns a random token: 128 bits of handle and 240 bits of secret, from
+// crypto/rand. Its number is zero.
 func NewToken() Token {
 	var handle Handle
+	var secret [secretLength]byte
 	rand.Read(handle[:]) // never returns an error: if it fails, it ends the program
-	return Token{handle: handle}.Renewed()
+	rand.Read(secret[:])
+	copy(secret[familyLength:], make([]byte, numberLength))
+	return Token{handle, func() [secretLength]byte { return secret }}
 }
 
-// Renewed returns a token of the same session with a new random secret.
+// Renewed returns a token of the same session and family with a new random secret. Its
+// number is one higher; zero follows 65,535. The zero Token stays zero.
 func (t Token) Renewed() Token {
-	var secret [secretLength]byte
-	rand.Read(secret[:])
+	if t.secret == nil {
+		return t
+	}
+	secret := t.secret()
+	binary.BigEndian.PutUint16(secret[familyLength:], t.Number()+1)
+	rand.Read(secret[familyLength+numberLength:])
 	return Token{t.handle, func() [secretLength]byte { return secret }}
+}
+
+// Number returns how often the token's session had been renewed when it got this token,
+// modulo 65,536.
+func (t Token) Number() uint16 {
+	if t.secret == nil {
+		return 0
+	}
+	secret := t.secret()
+	return binary.BigEndian.Uint16(secret[familyLength:])
 }
 
 // ParseToken reads a token from a request: exactly 64 characters of base64url (RFC 4648
@@ -92,23 +115,36 @@ func (t Token) Reveal() string {
 }
 
 // Digest returns what the table holds instead of the secret. It is the SHA-256 of a
-// label, the audience and its length, the handle and the secret. So a token of one
-// audience opens nothing in another, and a digest copied to another row opens nothing
-// there. (A slow hash is for passwords. 256 random bits cannot be guessed.)
+// label, the audience and its length, the handle and the secret. Therefore a token of one
+// audience opens no session of another, and a digest copied to another row opens no
+// session there. (A slow hash is for passwords. 240 random bits cannot be guessed.)
 //
 // The digest of the zero Token is zero; no other digest is.
 func (t Token) Digest(audience string) (digest [sha256.Size]byte) {
 	if t.secret == nil {
 		return digest
 	}
-	const label = "sessiondb token v1"
+	secret := t.secret()
+	return t.digest("sessiondb token v1", audience, secret[:])
+}
+
+// FamilyDigest returns what the table holds of the part of the secret that all tokens of
+// the session have in common. It is made like [Token.Digest], with a label of its own.
+func (t Token) FamilyDigest(audience string) (digest [sha256.Size]byte) {
+	if t.secret == nil {
+		return digest
+	}
+	secret := t.secret()
+	return t.digest("sessiondb family v1", audience, secret[:familyLength])
+}
+
+func (t Token) digest(label, audience string, part []byte) [sha256.Size]byte {
 	input := make([]byte, 0, 128)
 	input = append(input, label...)
 	input = binary.BigEndian.AppendUint64(input, uint64(len(audience)))
 	input = append(input, audience...)
-	secret := t.secret()
 	input = append(input, t.handle[:]...)
-	input = append(input, secret[:]...)
+	input = append(input, part...)
 	return sha256.Sum256(input)
 }
 

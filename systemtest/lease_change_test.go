@@ -191,7 +191,7 @@ func (n *node) end(ctx context.Context, c change, token sid.Token) (err error) {
 			err = fmt.Errorf("it has ended %d sessions of a user who has one", count)
 		}
 	case "DeleteAll":
-		_, err = n.cache.DeleteAll(ctx)
+		_, err = n.cache.DeleteAudience(ctx)
 	}
 	return err
 }

@@ -196,7 +196,7 @@ func (c *revokeCommand) revoke(e *environment, cache *cache) (n int64, err error
 			return 0, err
 		}
 		if e.audience != nil {
-			return cache.DeleteAll(e)
+			return cache.DeleteAudience(e)
 		}
 		return deleteAllSessions(e, cache)
 	case c.Handle != nil:

@@ -28,11 +28,11 @@ type statsJSON struct {
 	Live          int64   `json:"live"`
 	Expired       int64   `json:"expired"`
 	OldestExpired float64 `json:"oldest_expired"`
-	MostOfOneUser int64   `json:"most_of_one_user"`
+	LargestUser   int64   `json:"most_of_one_user"`
 }
 
 func asJSON(stats sessioncache.Stats) statsJSON {
-	return statsJSON{stats.Live, stats.Expired, stats.OldestExpired.Seconds(), stats.MostOfOneUser}
+	return statsJSON{stats.Live, stats.Expired, stats.OldestExpired.Seconds(), stats.LargestUser}
 }
 
 func (c *statsCommand) Run(e *environment) error {
@@ -58,7 +58,7 @@ func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string)
 	fmt.Fprintf(table, "live sessions\t%d%s\n", stats.Live, ofLive)
 	fmt.Fprintf(table, "expired, to be purged\t%d%s\n", stats.Expired, ofExpired)
 	fmt.Fprintf(table, "the oldest expired\t%s\n", oldest)
-	fmt.Fprintf(table, "most of one user\t%d\n", stats.MostOfOneUser)
+	fmt.Fprintf(table, "most of one user\t%d\n", stats.LargestUser)
 	return table.Flush()
 }
 

@@ -36,11 +36,11 @@ type step struct {
 	do    func() (outcome string, err error)
 }
 
-type cache = sessioncache.Cache[sessioncache.User]
+type cache = sessioncache.Cache[sessiontest.User]
 
 func run(ctx context.Context, w io.Writer, pool *pgxpool.Pool) error {
-	sessions := sessioncache.New[sessioncache.User](pool)
-	expiring := sessioncache.New[sessioncache.User](pool, sessioncache.WithLifetime(time.Microsecond))
+	sessions := sessioncache.New[sessiontest.User](pool)
+	expiring := sessioncache.New[sessiontest.User](pool, sessioncache.WithLifetime(time.Microsecond))
 	users := sessiontest.Users()
 	n := 0
 	for _, part := range []struct {
@@ -64,7 +64,7 @@ func run(ctx context.Context, w io.Writer, pool *pgxpool.Pool) error {
 	return nil
 }
 
-func plainSteps(ctx context.Context, sessions, expiring *cache, user sessioncache.User) []step {
+func plainSteps(ctx context.Context, sessions, expiring *cache, user sessiontest.User) []step {
 	first, second, third := sid.New().String(), sid.New().String(), sid.New().String()
 	return []step{
 		{`Set under the id "Dr. Evil"`, func() (string, error) {
@@ -79,7 +79,7 @@ func plainSteps(ctx context.Context, sessions, expiring *cache, user sessioncach
 		}},
 		{"Update its user's name", func() (string, error) {
 			const name = "Paul B."
-			ok, err := sessions.Update(ctx, first, func(user *sessioncache.User) error {
+			ok, err := sessions.Update(ctx, first, func(user *sessiontest.User) error {
 				user.FullName = new(name)
 				return nil
 			})
@@ -113,7 +113,7 @@ func plainSteps(ctx context.Context, sessions, expiring *cache, user sessioncach
 	}
 }
 
-func tokenSteps(ctx context.Context, sessions *cache, user sessioncache.User) []step {
+func tokenSteps(ctx context.Context, sessions *cache, user sessiontest.User) []step {
 	var token, superseded sid.Token
 	return []step{
 		{"Issue a token", func() (_ string, err error) {
@@ -239,7 +239,7 @@ func opens(ctx context.Context, sessions *cache, token sid.Token) (string, error
 	return "it is " + *session.User.FullName, nil
 }
 
-func authenticate(ctx context.Context, sessions *cache, token sid.Token) (sessioncache.Session[sessioncache.User], error) {
+func authenticate(ctx context.Context, sessions *cache, token sid.Token) (sessioncache.Session[sessiontest.User], error) {
 	session, ok, err := sessions.Authenticate(ctx, token)
 	if err == nil && !ok {
 		err = unexpected(ok, nil)

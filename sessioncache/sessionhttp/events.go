@@ -1,10 +1,7 @@
 package sessionhttp
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 
 	"github.com/rhaptos/sessiondb/sid"
@@ -70,22 +67,4 @@ func (m *Manager[T]) report(ctx context.Context, event Event) {
 		attributes = append(attributes, slog.Int64("sessions", event.Sessions))
 	}
 	m.config.logger.LogAttrs(ctx, level, string(event.Kind), attributes...)
-}
-
-// userID returns the user_id in a user's JSON, as the database does when it stores the
-// user. It is empty if there is none.
-func userID(user any) string {
-	var stored struct {
-		ID any `json:"user_id"`
-	}
-	dict, err := json.Marshal(user)
-	if err == nil {
-		decoder := json.NewDecoder(bytes.NewReader(dict))
-		decoder.UseNumber()
-		err = decoder.Decode(&stored)
-	}
-	if err != nil || stored.ID == nil {
-		return ""
-	}
-	return fmt.Sprint(stored.ID)
 }

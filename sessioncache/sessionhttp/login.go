@@ -37,31 +37,18 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 	if t.session.credentials.tooMany {
 		return ErrMalformedCookie
 	}
-	carry, err := t.carryFunc(options)
-	if err != nil {
-		return err
-	}
 	former := t.session.credentials.tokens
-	var token sid.Token
-	store := func(cache *sessioncache.Cache[T]) error {
-		if carry != nil {
-			if err := carryOver(t.ctx, cache, t.session.token, &user, carry); err != nil {
-				return err
-			}
-		}
-		if err := retire(t.ctx, cache, former); err != nil {
-			return err
-		}
-		token, err = cache.Issue(t.ctx, user, options.session...)
-		return err
+	session := append(options.session, sessioncache.Replacing(former...))
+	if options.carry != nil {
+		session = append(session, carryInto(&user, options.carry))
 	}
-	if len(former) == 0 {
-		err = store(t.cache)
-	} else {
-		err = t.atomically(store)
-	}
+	token, err := t.cache.Issue(t.ctx, user, session...)
 	if err != nil {
 		t.reportSuperseded(err)
+		return err
+	}
+	userID, err := t.cache.UserID(user)
+	if err != nil {
 		return err
 	}
 	lifetime := options.lifetime
@@ -71,65 +58,35 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 	t.session.set(token)
 	t.wakeSessions(former)
 	if options.limited {
-		t.wakeUser(userID(user))
+		t.wakeUser(userID)
 	}
 	t.onSuccess(func(w http.ResponseWriter) {
 		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, remaining: lifetime, persistent: options.remembered, user: &user})
 	})
-	t.reportOnSuccess(Event{Kind: EventLogin, Handle: token.Handle(), UserID: userID(user)})
+	t.reportOnSuccess(Event{Kind: EventLogin, Handle: token.Handle(), UserID: userID})
 	return nil
 }
 
-// retire ends the sessions that a login replaces. Requests in flight with their tokens are
-// informed that they have to try again, as the new user. Otherwise they could start a visitor's
-// session, whose cookie would replace the login's.
-func retire[T any](ctx context.Context, cache *sessioncache.Cache[T], tokens []sid.Token) error {
-	for _, token := range tokens {
-		if _, err := cache.Retire(ctx, token); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// carryFunc returns the function that takes over a visitor's data, or nil if there is no
-// visitor.
-func (t *Tx[T]) carryFunc(options loginOptions) (func(T, *T) error, error) {
-	if options.carry == nil {
-		return nil, nil
-	}
-	carry, ok := options.carry.(func(T, *T) error)
+// carryInto takes a visitor's data over, and notes in stored the user that results.
+func carryInto[T any](stored *T, carry any) sessioncache.SessionOption {
+	f, ok := carry.(func(T, *T) error)
 	if !ok {
-		panic(fmt.Sprintf("sessionhttp: Carry: the function is a %T, which is not for the Manager's user type", options.carry))
+		panic(fmt.Sprintf("sessionhttp: Carry: the function is a %T, which is not for the Manager's user type", carry))
 	}
-	session, err := t.manager.find(t.ctx, t.cache, t.session)
-	switch {
-	case errors.Is(err, ErrNoSession):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case !session.Anonymous():
-		return nil, nil
-	}
-	return carry, nil
-}
-
-// carryOver locks a visitor's session and takes over its data. A concurrent change of the
-// data either comes before and is included, or fails because the session has ended.
-func carryOver[T any](ctx context.Context, cache *sessioncache.Cache[T], visitor sid.Token, user *T, carry func(T, *T) error) error {
-	_, err := cache.UpdateSession(ctx, visitor, func(data *T) error {
-		if err := carry(*data, user); err != nil {
+	return sessioncache.Carry(func(visitor T, user *T) error {
+		if err := f(visitor, user); err != nil {
 			return errCallback{err}
 		}
+		*stored = *user
 		return nil
-	}, sessioncache.Unawaited()) // Retire ends the session in the same transaction
-	return err
+	})
 }
 
 // Begin changes the data of a visitor, for example a basket or the state of an OAuth
 // login. If there is no session, it starts an anonymous one. change is called with the
-// stored data. If a user has logged in, Begin changes the user, as [Manager.Update] does.
-// An error of change is returned unchanged, and nothing is stored.
+// stored data, perhaps several times (see [sessioncache.Cache.Update]). If a user has logged
+// in, Begin changes the user, as [Manager.Update] does. An error of change is returned
+// unchanged, and nothing is stored.
 //
 // If the visitor logs in at the same moment, the error is sessioncache.ErrSuperseded: sent
 // again, the request carries the user's token.
@@ -203,6 +160,18 @@ func (t *Tx[T]) accept(token sid.Token) error {
 	return nil
 }
 
+// retire ends the sessions that an accepted one replaces, in ascending order of their
+// handles, as Issue does it.
+func retire[T any](ctx context.Context, cache *sessioncache.Cache[T], tokens []sid.Token) error {
+	slices.SortFunc(tokens, func(a, b sid.Token) int { return sid.ID(a.Handle()).Compare(sid.ID(b.Handle())) })
+	for _, token := range tokens {
+		if _, err := cache.Retire(ctx, token); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // IssueBearer starts a session for a program and returns its token. The caller has
 // authenticated the program's user. Give the text of [sid.Token.Reveal] to the program,
 // once. The program sends it as "Authorization: Bearer" to a Manager with [WithBearer].
@@ -216,7 +185,11 @@ func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...session
 	if err != nil {
 		return sid.Token{}, failed(op, err)
 	}
-	event := Event{Kind: EventIssueBearer, Handle: token.Handle(), UserID: userID(user)}
+	userID, err := m.cache.UserID(user)
+	if err != nil {
+		return sid.Token{}, failed(op, err)
+	}
+	event := Event{Kind: EventIssueBearer, Handle: token.Handle(), UserID: userID}
 	if s != nil {
 		event.RemoteAddr = m.config.remoteAddress(s.request)
 	}

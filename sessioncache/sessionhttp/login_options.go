@@ -28,7 +28,8 @@ func newLoginOptions(options []LoginOption) loginOptions {
 
 // Carry takes a visitor's data over into the login. carry is called with the data that
 // [Manager.Begin] has stored, and with the user that will be stored, which it may
-// change. The data includes that of every Begin that returned before the login, on any
+// change. It may be called several times (see [sessioncache.Carry]): read the request's
+// body before. The data includes that of every Begin that returned before the login, on any
 // server. Without a visitor, carry is not called. If carry returns an error, Login
 // returns it unchanged and nobody is logged in. A nil function panics. Login panics if
 // the function is not for the Manager's type.
@@ -63,6 +64,6 @@ func Remember(lifetime, idle time.Duration) LoginOption {
 	lifetimeOption, idleOption := sessioncache.Lifetime(lifetime), sessioncache.IdleTimeout(idle)
 	return func(o *loginOptions) {
 		o.remembered, o.lifetime = true, lifetime
-		o.session = append(o.session, lifetimeOption, idleOption)
+		o.session = append(o.session, lifetimeOption, idleOption, sessioncache.Remembered())
 	}
 }

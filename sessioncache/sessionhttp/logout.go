@@ -1,6 +1,7 @@
 package sessionhttp
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -22,36 +23,23 @@ func (t *Tx[T]) logout() error {
 	if t.session.credentials.tooMany {
 		return ErrMalformedCookie
 	}
-	var err error
-	if len(t.session.credentials.tokens) > 1 {
-		err = t.atomically(t.revoke) // a transaction waits for near caches only once
-	} else {
-		err = t.deferNotAwaited(t.revoke(t.cache))
-	}
-	if err != nil {
-		return err
-	}
-	t.wakeSessions(t.session.credentials.tokens)
-	t.clearSession()
-	return nil
-}
-
-// revoke ends the sessions of all tokens that the request carries.
-func (t *Tx[T]) revoke(cache *sessioncache.Cache[T]) error {
-	for _, token := range t.session.credentials.tokens {
+	tokens := t.session.credentials.tokens
+	for _, token := range tokens {
 		// For the audit log: Authenticate returns the user's id, and only for a real
 		// token. A handle alone proves nothing.
-		session, _, err := cache.Authenticate(t.ctx, token)
+		session, _, err := t.cache.Authenticate(t.ctx, token)
 		if errors.Is(err, sessioncache.ErrUnavailable) {
 			return err
 		}
 		if session.Handle == token.Handle() { // before Revoke, which may return ErrNotAwaited
 			t.reportOnSuccess(Event{Kind: EventLogout, Handle: session.Handle, UserID: session.UserID})
 		}
-		if err := cache.Revoke(t.ctx, token); err != nil {
-			return err
-		}
 	}
+	if err := t.deferNotAwaited(t.cache.Revoke(t.ctx, tokens...)); err != nil {
+		return err
+	}
+	t.wakeSessions(tokens)
+	t.clearSession()
 	return nil
 }
 
@@ -69,7 +57,7 @@ func (t *Tx[T]) clearSession() {
 }
 
 // LogoutEverywhere ends all sessions of the request's user, on all devices, and clears
-// the cookies. It returns how many sessions it deleted, stored expired ones included.
+// the cookies. It returns how many live logins it has ended.
 func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n int64, err error) {
 	err = m.run(w, r, "log out everywhere", func(t *Tx[T]) error { n, err = t.LogoutEverywhere(); return err })
 	return n, err
@@ -77,23 +65,15 @@ func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n
 
 // LogoutEverywhere is [Manager.LogoutEverywhere], in the transaction.
 func (t *Tx[T]) LogoutEverywhere() (n int64, err error) {
-	const op = "log out everywhere"
-	session, err := t.manager.findOwner(t.ctx, t.cache, t.session)
-	if err != nil {
-		return 0, t.wrap(op, err)
+	n, err = t.logoutUser(EventLogoutEverywhere, t.cache.RevokeAll)
+	if err == nil {
+		t.clearSession()
 	}
-	n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID)
-	if err = t.deferNotAwaited(err); err != nil {
-		return 0, t.wrap(op, err)
-	}
-	t.wakeUser(session.UserID)
-	t.clearSession()
-	t.reportOnSuccess(Event{Kind: EventLogoutEverywhere, Handle: session.Handle, UserID: session.UserID, Sessions: n})
-	return n, nil
+	return n, t.wrap("log out everywhere", err)
 }
 
 // LogoutOthers ends all sessions of the request's user except the request's own. It
-// returns how many sessions it deleted, stored expired ones included.
+// returns how many live logins it has ended.
 func (m *Manager[T]) LogoutOthers(r *http.Request) (n int64, err error) {
 	err = m.run(nil, r, "log out elsewhere", func(t *Tx[T]) error { n, err = t.LogoutOthers(); return err })
 	return n, err
@@ -101,17 +81,26 @@ func (m *Manager[T]) LogoutOthers(r *http.Request) (n int64, err error) {
 
 // LogoutOthers is [Manager.LogoutOthers], in the transaction.
 func (t *Tx[T]) LogoutOthers() (n int64, err error) {
-	const op = "log out elsewhere"
+	n, err = t.logoutUser(EventLogoutOthers, t.cache.RevokeOthers)
+	return n, t.wrap("log out elsewhere", err)
+}
+
+// logoutUser ends sessions of the request's user.
+func (t *Tx[T]) logoutUser(kind EventKind, revoke func(context.Context, sid.Token) (int64, bool, error)) (n int64, err error) {
 	session, err := t.manager.findOwner(t.ctx, t.cache, t.session)
 	if err != nil {
-		return 0, t.wrap(op, err)
+		return 0, err
 	}
-	n, err = t.cache.DeleteUserSessions(t.ctx, session.UserID, session.Handle)
-	if err = t.deferNotAwaited(err); err != nil {
-		return 0, t.wrap(op, err)
+	n, ok, err := revoke(t.ctx, t.session.token)
+	switch err = t.deferNotAwaited(err); {
+	case err != nil:
+		t.reportSuperseded(err)
+		return 0, err
+	case !ok: // it has ended meanwhile
+		return 0, ErrUnknownSession
 	}
 	t.wakeUser(session.UserID)
-	t.reportOnSuccess(Event{Kind: EventLogoutOthers, Handle: session.Handle, UserID: session.UserID, Sessions: n})
+	t.reportOnSuccess(Event{Kind: kind, Handle: session.Handle, UserID: session.UserID, Sessions: n})
 	return n, nil
 }
 
@@ -132,21 +121,15 @@ func (t *Tx[T]) logoutSession(text string) error {
 	if err != nil {
 		return ErrUnknownHandle
 	}
-	// A session never changes its user, so the check still holds for the second
-	// statement.
-	session, ok, err := t.cache.Session(t.ctx, handle)
-	if errors.Is(err, sessioncache.ErrUnreadableSession) {
-		ok, err = true, nil // it can still be ended
-	}
-	switch {
+	was, ok, err := t.cache.RevokeSession(t.ctx, t.session.token, handle)
+	switch err = t.deferNotAwaited(err); {
 	case err != nil:
+		t.reportSuperseded(err)
 		return err
-	case !ok, session.UserID != owner.UserID, session.Anonymous():
+	case !ok: // the request's own session has ended meanwhile
+		return ErrUnknownSession
+	case !was:
 		return ErrUnknownHandle
-	}
-	_, err = t.cache.DeleteSession(t.ctx, handle)
-	if err := t.deferNotAwaited(err); err != nil {
-		return err
 	}
 	t.onSuccess(func(http.ResponseWriter) { t.manager.watcher.wakeSessions(handle) })
 	if handle == owner.Handle {

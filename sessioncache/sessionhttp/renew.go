@@ -66,16 +66,11 @@ func (t *Tx[T]) renew(kind EventKind, options ...sessioncache.RenewOption) error
 
 // cookiesOf returns the cookies of a session that the database has just returned.
 func (t *Tx[T]) cookiesOf(token sid.Token, session sessioncache.Session[T]) cookies[T] {
-	set := cookies[T]{token: token, remaining: remainingLifetime(session), persistent: t.isRemembered(session)}
+	set := cookies[T]{token: token, remaining: remainingLifetime(session), persistent: session.Remembered}
 	if !session.Anonymous() {
 		set.user = &session.User
 	}
 	return set
-}
-
-// isRemembered reports whether a login has a longer lifetime than the cache's.
-func (t *Tx[T]) isRemembered(session sessioncache.Session[T]) bool {
-	return !session.Anonymous() && session.Deadline.Sub(session.AuthenticatedAt) > t.cache.Lifetime()
 }
 
 // remainingLifetime returns the longest time that a session can still live, by the

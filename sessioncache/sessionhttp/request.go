@@ -35,6 +35,10 @@ type requestSession[T any] struct {
 	session sessioncache.Session[T]
 	err     error
 
+	// The token was found live in this request. If it is superseded later, the request was
+	// in flight.
+	live bool
+
 	watched *watch // of the last call of Context; nil before
 
 	fake bool // a login of sessionhttptest, which is not in the database
@@ -68,9 +72,15 @@ func (m *Manager[T]) setFake(s *requestSession[T], login *fake.Login) {
 	user, _ := login.User.(T) // not if T is an interface and the user nil
 	s.fake, s.read, s.known = true, true, true
 	s.session = sessioncache.Session[T]{
-		Handle: login.Handle, User: user, UserID: userID(user), State: sessioncache.StateLive,
+		Handle: login.Handle, User: user, UserID: m.fakeUserID(user), State: sessioncache.StateLive,
 		CreatedAt: now, AuthenticatedAt: now, ExpiresAt: now.Add(lifetime), Deadline: now.Add(lifetime), TTL: lifetime,
 	}
+}
+
+// fakeUserID is empty for a user that could not be stored.
+func (m *Manager[T]) fakeUserID(user T) string {
+	userID, _ := m.cache.UserID(user)
+	return userID
 }
 
 // lock locks and returns the session of the request that a context belongs to. The caller
@@ -109,7 +119,7 @@ func (s *requestSession[T]) unlock() {
 
 // set gives the request another session, which has not been looked up.
 func (s *requestSession[T]) set(token sid.Token) {
-	s.token, s.absent = token, nil
+	s.token, s.absent, s.live = token, nil, false
 	s.credentials.tokens = []sid.Token{token}
 	s.forgetLookup()
 }
@@ -151,7 +161,11 @@ func (m *Manager[T]) lookUp(ctx context.Context, cache *sessioncache.Cache[T], s
 	timed, cancel := context.WithTimeout(ctx, m.config.lookupTimeout)
 	defer cancel()
 	at := time.Now() // not the time of the answer: the session may end while that is on its way
+	if s.live {
+		cache = cache.WithInFlight()
+	}
 	session, ok, err := cache.Authenticate(timed, s.token)
+	s.live = s.live || ok
 	if errors.Is(err, sessioncache.ErrUnavailable) {
 		at = time.Now() // waiting calls share this answer, and do not wait for a timeout each
 	}

@@ -47,6 +47,9 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 		return failed(op, errFake)
 	}
 	t := &Tx[T]{manager: m, cache: m.cache, ctx: r.Context(), session: s}
+	if s.live {
+		t.cache = m.cache.WithInFlight()
+	}
 	if err := change(t); err != nil {
 		s.forgetLookup() // the session may have changed
 		if callback, ok := errors.AsType[errCallback](err); ok {
@@ -102,7 +105,7 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 				s.forgetLookup()
 			}
 		}()
-		err := t.deferNotAwaited(m.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
+		err := t.deferNotAwaited(t.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
 			t.cache, t.inTx = cache, true
 			if err := fn(tx, t); err != nil {
 				return errCallback{err}

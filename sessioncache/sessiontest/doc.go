@@ -5,7 +5,7 @@
 //
 //	func TestLogin(t *testing.T) {
 //		t.Parallel()
-//		cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+//		cache := sessioncache.New[sessiontest.User](sessiontest.NewPool(t))
 //		…
 //	}
 //

@@ -24,7 +24,8 @@ func Elapse(tb testing.TB, database sessioncache.DB, session fmt.Stringer, d tim
 		SET session_startutc = (session_startutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC',
 		    session_endutc = (session_endutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC',
 		    session_deadlineutc = (session_deadlineutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC',
-		    supersededutc = (supersededutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC',
+		    session_usedutc = (session_usedutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC',
+		    renewedutc = (renewedutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC',
 		    authenticatedutc = (authenticatedutc AT TIME ZONE 'UTC' - $1::interval) AT TIME ZONE 'UTC'
 		WHERE sessionid = $2::text::uuid`
 	tag, err := database.Exec(context.Background(), statement, d, session.String())

@@ -25,15 +25,15 @@ var (
 )
 
 // Users returns the fake users.
-func Users() []sessioncache.User {
-	return []sessioncache.User{pbrian, rossreedstrm, edwoodward}
+func Users() []User {
+	return []User{pbrian, rossreedstrm, edwoodward}
 }
 
-func fakeUser(name, openID, userID string) sessioncache.User {
-	return sessioncache.User{
+func fakeUser(name, openID, userID string) User {
+	return User{
 		FullName: &name,
 		UserID:   &userID,
-		Identifiers: []sessioncache.Identifier{{
+		Identifiers: []Identifier{{
 			IdentifierString: openID,
 			UserID:           userID,
 			IdentifierType:   "openid",
@@ -49,10 +49,10 @@ func fakeUser(name, openID, userID string) sessioncache.User {
 //   - [Floating] stores edwoodward under a random id.
 //
 // Any other kind is an error.
-func FakeUsers(ctx context.Context, cache *sessioncache.Cache[sessioncache.User], kind string) (ids []string, err error) {
+func FakeUsers(ctx context.Context, cache *sessioncache.Cache[User], kind string) (ids []string, err error) {
 	switch kind {
 	case Fixed:
-		if _, err := cache.DeleteAll(ctx); err != nil {
+		if _, err := cache.DeleteAudience(ctx); err != nil {
 			return nil, err
 		}
 		for i, user := range Users() {

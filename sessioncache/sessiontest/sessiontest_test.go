@@ -42,10 +42,10 @@ func TestPoolsAreApart(t *testing.T) {
 	shared := sessiontest.NewDatabase(t).Shared
 	a, b := sessiontest.NewPool(t), sessiontest.NewPool(t)
 	id := sid.New().String()
-	if err := sessioncache.New[sessioncache.User](a).Set(t.Context(), id, sessioncache.User{}); err != nil {
+	if err := sessioncache.New[sessiontest.User](a).Set(t.Context(), id, sessiontest.User{}); err != nil {
 		t.Fatal(err)
 	}
-	_, ok, err := sessioncache.New[sessioncache.User](b).Get(t.Context(), id)
+	_, ok, err := sessioncache.New[sessiontest.User](b).Get(t.Context(), id)
 	if err != nil || ok != shared {
 		t.Errorf("the session of one pool is visible from another: %v, %v; want %v", ok, err, shared)
 	}
@@ -72,9 +72,9 @@ func TestDatabaseIsGoneWithItsTest(t *testing.T) {
 func TestFakeUsersFixed(t *testing.T) {
 	suite.Require(t, suite.OwnTable)
 	t.Parallel()
-	cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+	cache := sessioncache.New[sessiontest.User](sessiontest.NewPool(t))
 	stray := sid.New().String()
-	if err := cache.Set(t.Context(), stray, sessioncache.User{}); err != nil {
+	if err := cache.Set(t.Context(), stray, sessiontest.User{}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // again and again: each time the table is cleared
@@ -101,7 +101,7 @@ func TestFakeUsersFixed(t *testing.T) {
 
 func TestFakeUsersFloating(t *testing.T) {
 	t.Parallel()
-	cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+	cache := sessioncache.New[sessiontest.User](sessiontest.NewPool(t))
 	seen := map[string]bool{}
 	for range 3 {
 		ids, err := sessiontest.FakeUsers(t.Context(), cache, "floating")
@@ -118,7 +118,7 @@ func TestFakeUsersFloating(t *testing.T) {
 
 func TestFakeUsersOfNoKind(t *testing.T) {
 	t.Parallel()
-	cache := sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+	cache := sessioncache.New[sessiontest.User](sessiontest.NewPool(t))
 	for _, kind := range []string{"", "Fixed", "flaoting"} {
 		if ids, err := sessiontest.FakeUsers(t.Context(), cache, kind); err == nil {
 			t.Errorf("FakeUsers of kind %q = %v; want an error", kind, ids)

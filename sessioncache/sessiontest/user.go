@@ -1,4 +1,4 @@
-package sessioncache
+package sessiontest
 
 // User is the user dict of rhaptos2: 20 fields, null where unset. Use a type of your
 // own if it does not fit.

@@ -1,0 +1,59 @@
+package sessioncache
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/db"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
+	"github.com/rhaptos/sessiondb/sid"
+)
+
+// store is what a [Cache] does that does not depend on the type of its users.
+type store struct {
+	db      DB
+	queries *db.Queries
+	config  config
+	shared  *shared
+
+	// Lookups and insertions in batches. Both are nil unless the store is on a pool.
+	lookups *coalesce.Group[sid.ID, *row]
+	inserts *coalesce.Group[insertion, bool]
+}
+
+// shared is state shared with the copies that WithTx makes.
+type shared struct {
+	metrics    metrics
+	mark       func(ids []sid.ID)     // near.mark; a copy in a transaction has no near cache of its own
+	nearStats  func() nearcache.Stats // nil without a near cache
+	noRowLocks atomic.Bool            // the server refuses to lock rows in a query
+	purging    sync.Mutex             // held by the janitor that purges
+}
+
+func newStore(database DB, config config, shared *shared) *store {
+	s := &store{
+		db:      database,
+		queries: db.New(database),
+		config:  config,
+		shared:  shared,
+	}
+	if pool, ok := database.(*pgxpool.Pool); ok && !config.single {
+		s.batch(pool)
+	}
+	return s
+}
+
+// Audience returns the application that the sessions belong to, as [WithAudience]
+// has set it.
+func (s *store) Audience() string {
+	return s.config.audience
+}
+
+// Lifetime returns how long a session lives at most, as [WithLifetime] has set it.
+func (s *store) Lifetime() time.Duration {
+	return s.config.timeouts.lifetime
+}
