@@ -200,7 +200,7 @@ func (pg *postgres) sessioncacheCodec(_ context.Context, pool *pgxpool.Pool) (ta
 
 func (pg *postgres) sessioncacheDecoding(name string, pool *pgxpool.Pool, options ...sessioncache.Option) (target, error) {
 	cache := sessioncache.New[sessiontest.User](pool, options...)
-	users := make([]sessioncache.User, len(pg.stored.users))
+	users := make([]sessiontest.User, len(pg.stored.users))
 	for i, user := range pg.stored.users {
 		if err := json.Unmarshal(user, &users[i]); err != nil {
 			return target{}, err
@@ -227,7 +227,7 @@ func (pg *postgres) generated(_ context.Context, pool *pgxpool.Pool) (target, er
 		"set": func(ctx context.Context, i int) error {
 			_, err := queries.InsertSession(ctx, db.InsertSessionParams{
 				SessionID: sid.New(), UserDict: string(pg.stored.newUser(i)),
-				TTL: lifetime.Microseconds(), Lifetime: lifetime.Microseconds(),
+				Lifetime: lifetime,
 			})
 			return err
 		},

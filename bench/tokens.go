@@ -29,18 +29,19 @@ func (pg *postgres) fillBothKinds(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
-	handles, digests := make(sid.IDs, len(pg.tokens)), make([][]byte, len(pg.tokens))
+	handles := make(sid.IDs, len(pg.tokens))
+	digests, families := make([][]byte, len(pg.tokens)), make([][]byte, len(pg.tokens))
 	for i, token := range pg.tokens {
-		digest := token.Digest("")
-		handles[i], digests[i] = sid.ID(token.Handle()), digest[:]
+		digest, family := token.Digest(""), token.FamilyDigest("")
+		handles[i], digests[i], families[i] = sid.ID(token.Handle()), digest[:], family[:]
 	}
 	_, err = pool.Exec(ctx, `
-		INSERT INTO session_cache (sessionid, secret, authenticatedutc, userdict, session_startutc, session_endutc, session_deadlineutc)
-		SELECT each.sessionid, each.secret, CASE WHEN each.secret IS NOT NULL THEN now() END,
+		INSERT INTO session_cache (sessionid, secret, family, authenticatedutc, userdict, session_startutc, session_endutc, session_deadlineutc)
+		SELECT each.sessionid, each.secret, each.family, CASE WHEN each.secret IS NOT NULL THEN now() END,
 		       $4::json, now(), now() + interval '1 day', now() + interval '1 day'
-		FROM unnest($1::uuid[], $2::uuid[], $3::bytea[]) WITH ORDINALITY AS pair (id, handle, digest, n)
-		CROSS JOIN LATERAL (VALUES (pair.id, NULL), (pair.handle, pair.digest)) AS each (sessionid, secret)
-		ORDER BY pair.n`, sid.IDs(pg.stored.ids[:len(pg.tokens)]), handles, digests, string(pg.stored.user))
+		FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $5::bytea[]) WITH ORDINALITY AS pair (id, handle, digest, family, n)
+		CROSS JOIN LATERAL (VALUES (pair.id, NULL, NULL), (pair.handle, pair.digest, pair.family)) AS each (sessionid, secret, family)
+		ORDER BY pair.n`, sid.IDs(pg.stored.ids[:len(pg.tokens)]), handles, digests, string(pg.stored.user), families)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ var (
 )
 
 func (k changeKind) ends() bool {
-	return slices.Contains(plainEnds, k) || slices.Contains(tokenEnds, k) || k == "Set again" || k == "DeleteAll"
+	return slices.Contains(plainEnds, k) || slices.Contains(tokenEnds, k) || k == "Set again" || k == "DeleteAudience"
 }
 
 // change is one to make.
@@ -190,7 +190,7 @@ func (n *node) end(ctx context.Context, c change, token sid.Token) (err error) {
 		if err == nil && count > 1 {
 			err = fmt.Errorf("it has ended %d sessions of a user who has one", count)
 		}
-	case "DeleteAll":
+	case "DeleteAudience":
 		_, err = n.cache.DeleteAudience(ctx)
 	}
 	return err

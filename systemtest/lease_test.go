@@ -67,8 +67,8 @@ func leaseNoFault(t *testing.T) leaseEnvironment {
 		return nil
 	}
 	deleteAll := func(_ context.Context, r *leaseRun) error {
-		return r.endAll("DeleteAll", func() error {
-			if o := r.makeChange(r.any(), change{Kind: "DeleteAll"}); o.Unknown {
+		return r.endAll("DeleteAudience", func() error {
+			if o := r.makeChange(r.any(), change{Kind: "DeleteAudience"}); o.Unknown {
 				return errors.New("it was not answered")
 			}
 			return nil

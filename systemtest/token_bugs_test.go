@@ -26,6 +26,7 @@ func TestTokenCheckerFindsBugs(t *testing.T) {
 		"a stale read":                   {"no fault", func(s tokenStore, _ *pgxpool.Pool) tokenStore { return &staleAuthenticate{tokenStore: s} }},
 		"a superseded token admitted":    {"no fault", func(s tokenStore, p *pgxpool.Pool) tokenStore { return handleIsEnough{s, p} }},
 		"two winners of one Renew":       {"no fault", func(s tokenStore, p *pgxpool.Pool) tokenStore { return unlockedRenew{s, p} }},
+		"all, looked at before":          {"no fault", func(s tokenStore, _ *pgxpool.Pool) tokenStore { return revokeAllLater{s} }},
 		"an update by an old secret":     {"no fault", func(s tokenStore, p *pgxpool.Pool) tokenStore { return unlockedUpdateSession{s, p} }},
 		"a revoked session alive":        {"no fault", func(s tokenStore, _ *pgxpool.Pool) tokenStore { return lazyRevoke{s} }},
 		"a Revoke that misses a renewal": {"no fault", func(s tokenStore, p *pgxpool.Pool) tokenStore { return revokeByCurrent{s, p} }},
@@ -92,7 +93,7 @@ func (s unlockedRenew) Renew(ctx context.Context, token sid.Token, _ ...sessionc
 	renewed := token.Renewed()
 	digest := renewed.Digest("")
 	tag, err := s.pool.Exec(ctx, `
-		UPDATE session_cache SET superseded = secret, supersededutc = now(), secret = $2 WHERE sessionid = $1`,
+		UPDATE session_cache SET renewals = renewals + 1, renewedutc = now(), secret = $2 WHERE sessionid = $1`,
 		token.Handle().String(), digest[:])
 	return renewed, tag.RowsAffected() > 0, err
 }
@@ -115,14 +116,26 @@ func (s unlockedUpdateSession) UpdateSession(ctx context.Context, token sid.Toke
 	return err == nil, err
 }
 
+// revokeAllLater looks at the token's session, and later ends what the user has then.
+type revokeAllLater struct{ tokenStore }
+
+func (s revokeAllLater) RevokeAll(ctx context.Context, token sid.Token) (n int64, ok bool, err error) {
+	found, ok, err := s.Authenticate(ctx, token)
+	if !ok || err != nil {
+		return 0, ok, err
+	}
+	n, err = s.DeleteUserSessions(ctx, found.UserID)
+	return n, err == nil, err
+}
+
 // lazyRevoke forgets some logouts.
 type lazyRevoke struct{ tokenStore }
 
-func (s lazyRevoke) Revoke(ctx context.Context, token sid.Token) error {
+func (s lazyRevoke) Revoke(ctx context.Context, tokens ...sid.Token) error {
 	if rand.IntN(5) == 0 {
 		return nil
 	}
-	return s.tokenStore.Revoke(ctx, token)
+	return s.tokenStore.Revoke(ctx, tokens...)
 }
 
 // revokeByCurrent ends no session that was renewed meanwhile.
@@ -131,9 +144,9 @@ type revokeByCurrent struct {
 	pool *pgxpool.Pool
 }
 
-func (s revokeByCurrent) Revoke(ctx context.Context, token sid.Token) error {
-	digest := token.Digest("")
-	_, err := s.pool.Exec(ctx, "DELETE FROM session_cache WHERE sessionid = $1 AND secret = $2", token.Handle().String(), digest[:])
+func (s revokeByCurrent) Revoke(ctx context.Context, tokens ...sid.Token) error {
+	digest := tokens[0].Digest("")
+	_, err := s.pool.Exec(ctx, "DELETE FROM session_cache WHERE sessionid = $1 AND secret = $2", tokens[0].Handle().String(), digest[:])
 	return err
 }
 
@@ -197,6 +210,6 @@ func (s falseUnknown) Authenticate(ctx context.Context, token sid.Token) (found 
 // hopefulRevoke takes an error for a session that has ended.
 type hopefulRevoke struct{ tokenStore }
 
-func (s hopefulRevoke) Revoke(ctx context.Context, token sid.Token) error {
-	return ignoreUnavailable(ctx, func(ctx context.Context) error { return s.tokenStore.Revoke(ctx, token) })
+func (s hopefulRevoke) Revoke(ctx context.Context, tokens ...sid.Token) error {
+	return ignoreUnavailable(ctx, func(ctx context.Context) error { return s.tokenStore.Revoke(ctx, tokens...) })
 }

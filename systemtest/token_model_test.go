@@ -2,6 +2,7 @@ package systemtest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/anishathalye/porcupine"
@@ -26,12 +27,29 @@ const (
 	kindFindAll   kind = "find the user's sessions"
 	kindDeleteAll kind = "delete the user's sessions"
 
+	// RevokeOthers and RevokeAll are the same two steps. The session of the token is
+	// locked meanwhile: it is live at both.
+	kindRevokeOthers kind = "revoke the others"
+	kindRevokeAll    kind = "revoke all"
+
+	kindRevokeSession kind = "revoke one of the user's sessions"
+
+	// kindSteal is the second step of a call with a token that somebody kept: the session
+	// ends.
+	kindSteal kind = "end a stolen session"
+
+	// kindAsk is a RevokeOthers, RevokeAll or RevokeSession whose token opens no session.
+	kindAsk kind = "ask"
+
 	// The other calls are one step each. That is not obvious of a Renew or an
 	// UpdateSession that changes nothing: its first statement misses, and a second looks
 	// up why. But a secret that is no longer the session's never is again, so at the
 	// time of the second statement the first would miss, too: the call might have
 	// happened there as a whole.
 )
+
+// inFlight is how many renewals old a token in flight is at most.
+const inFlight = 3
 
 // verdict is what a token was good for.
 type verdict string
@@ -49,6 +67,8 @@ type tokenInput struct {
 	user    int
 	session int
 	secret  int // of the token that was shown
+	number  int // of renewals before the token that was shown
+	target  int // the session that RevokeSession ends
 	made    int // the secret of the token that Issue or Renew makes
 	value   int // what Issue or UpdateSession writes
 	except  int // the session that DeleteUserSessions leaves, or nobody's
@@ -82,22 +102,29 @@ type tokenState struct {
 
 // tokenSession is one that exists, or zero.
 type tokenSession struct {
-	secret, superseded, value int
+	secret, renewals, value int
 }
 
 // sessionSet has a bit for each session. The bit of nobodys says that the set is one,
 // even if no session is in it.
 type sessionSet uint32
 
-func (s tokenSession) judge(secret int) verdict {
-	switch secret {
-	case s.secret:
+func (s tokenSession) judge(in tokenInput) verdict {
+	switch {
+	case s.secret == 0:
+		return unknownToken
+	case in.secret == s.secret:
 		return liveToken
-	case s.superseded:
+	case in.number < s.renewals:
 		return supersededToken
 	default:
 		return unknownToken
 	}
+}
+
+// stolen reports whether a superseded token is older than one in flight can be.
+func (s tokenSession) stolen(in tokenInput) bool {
+	return s.judge(in) == supersededToken && s.renewals-in.number > inFlight
 }
 
 var tokenModel = (&porcupine.NondeterministicModel{
@@ -120,13 +147,30 @@ var tokenModel = (&porcupine.NondeterministicModel{
 // have answered so.
 func stepToken(state tokenState, in tokenInput, out tokenOutput) []any {
 	after, answered := happen(state, in)
+	session := state.sessions[in.session]
 	switch {
+	case in.kind == kindSteal:
+		if out.unknown || !session.stolen(in) && in.late { // by the time of the last renewal
+			return []any{state, after}
+		}
+		if !session.stolen(in) {
+			return []any{state}
+		}
+		return []any{after}
 	case out.unknown && after != state:
 		return []any{state, after}
-	case out.unknown || answered == out:
+	case out.unknown:
 		return []any{after}
-	case in.late && answered.verdict == supersededToken && out == tokenOutput{verdict: unknownToken}:
-		return []any{state}
+	case answered.verdict == supersededToken && out == tokenOutput{verdict: unknownToken}:
+		if in.late || session.stolen(in) {
+			return []any{state}
+		}
+	case answered == out:
+		// An UpdateSession may have found the token live, before other changes came first.
+		if session.stolen(in) && in.kind != kindUpdateToken && in.kind != kindRevoke {
+			return nil
+		}
+		return []any{after}
 	}
 	return nil
 }
@@ -145,11 +189,15 @@ func happen(state tokenState, in tokenInput) (after tokenState, out tokenOutput)
 			*session, out.deleted = tokenSession{}, 1
 		}
 	case kindRevoke:
-		if session.judge(in.secret) != unknownToken {
+		if session.judge(in) != unknownToken {
+			*session = tokenSession{}
+		}
+	case kindSteal:
+		if session.judge(in) == supersededToken {
 			*session = tokenSession{}
 		}
 	default:
-		if out.verdict = session.judge(in.secret); out.verdict != liveToken {
+		if out.verdict = session.judge(in); out.verdict != liveToken {
 			break
 		}
 		switch in.kind {
@@ -158,7 +206,11 @@ func happen(state tokenState, in tokenInput) (after tokenState, out tokenOutput)
 		case kindUpdateToken:
 			out.value, session.value = session.value, in.value
 		case kindRenew:
-			session.secret, session.superseded = in.made, session.secret
+			session.secret, session.renewals = in.made, session.renewals+1
+		case kindRevokeSession:
+			if target := &state.sessions[in.target]; *target != (tokenSession{}) {
+				*target, out.deleted = tokenSession{}, 1
+			}
 		}
 	}
 	return state, out
@@ -166,6 +218,9 @@ func happen(state tokenState, in tokenInput) (after tokenState, out tokenOutput)
 
 func sweep(state tokenState, in tokenInput) (after tokenState, out tokenOutput) {
 	found := &state.found[in.sweep]
+	if in.secret != 0 && state.sessions[in.session].judge(in) != liveToken {
+		return state, tokenOutput{deleted: -1} // not for a session that has ended
+	}
 	if in.kind == kindFindAll {
 		*found = 1 << nobodys
 		for i, session := range state.sessions {
@@ -204,20 +259,32 @@ func TestTokenCheckerCanFail(t *testing.T) {
 	issue := call(tokenInput{kind: kindIssue, made: 1, value: 10}, tokenOutput{})
 	other := call(tokenInput{kind: kindIssue, session: 1, made: 5, value: 50}, tokenOutput{})
 	authenticate := func(secret int, out tokenOutput) porcupine.Operation {
-		return call(tokenInput{kind: kindAuthenticate, session: secret / 5, secret: secret}, out)
+		return call(tokenInput{kind: kindAuthenticate, session: secret / 5, secret: secret, number: (secret - 1) % 4}, out)
 	}
+	renewAgain := func(secret int) porcupine.Operation { // the tokens of the first session are 1, 2, 3 …
+		return call(tokenInput{kind: kindRenew, secret: secret, number: secret - 1, made: secret + 1}, live(0))
+	}
+	stolen := call(tokenInput{kind: kindAuthenticate, secret: 1}, none)
+	steal := call(tokenInput{kind: kindSteal, secret: 1}, tokenOutput{})
 	update := func(secret int, out tokenOutput) porcupine.Operation {
-		return call(tokenInput{kind: kindUpdateToken, secret: secret, value: 20}, out)
+		return call(tokenInput{kind: kindUpdateToken, secret: secret, number: secret - 1, value: 20}, out)
 	}
 	renew := func(made int, out tokenOutput) porcupine.Operation {
 		return call(tokenInput{kind: kindRenew, secret: 1, made: made}, out)
 	}
 	renewed := renew(2, live(0))
 	revoke := func(secret int) porcupine.Operation {
-		return call(tokenInput{kind: kindRevoke, secret: secret}, tokenOutput{})
+		return call(tokenInput{kind: kindRevoke, secret: secret, number: secret - 1}, tokenOutput{})
 	}
 	byHandle := func(n int64) porcupine.Operation {
 		return call(tokenInput{kind: kindDeleteHandle}, tokenOutput{deleted: n})
+	}
+	others := func(secret int, n int64) history { // of the first session's user
+		asker := tokenInput{secret: secret, number: secret - 1, except: 0}
+		asker.kind = kindFindAll
+		found := call(asker, tokenOutput{})
+		asker.kind = kindDeleteAll
+		return history{found, call(asker, tokenOutput{deleted: n})}
 	}
 	find := func(except int) porcupine.Operation {
 		return call(tokenInput{kind: kindFindAll, except: except}, tokenOutput{})
@@ -235,19 +302,31 @@ func TestTokenCheckerCanFail(t *testing.T) {
 		"a session's life": {history{
 			issue, authenticate(1, live(10)), update(1, live(10)), renewed, authenticate(2, live(20)), revoke(2), authenticate(2, none),
 		}, true},
-		"a superseded token":              {history{issue, renewed, authenticate(1, superseded), update(1, superseded), renew(3, superseded)}, true},
-		"two renewals later":              {history{issue, renewed, call(tokenInput{kind: kindRenew, secret: 2, made: 3}, live(0)), authenticate(1, none)}, true},
-		"a superseded token revokes":      {history{issue, renewed, revoke(1), authenticate(2, none)}, true},
-		"by handle":                       {history{issue, renewed, byHandle(1), authenticate(2, none), byHandle(0)}, true},
-		"all of a user's":                 {history{issue, other, find(nobodys), end(2), authenticate(1, none), authenticate(5, none)}, true},
-		"all but one":                     {history{issue, other, find(1), end(1), authenticate(1, none), authenticate(5, live(50))}, true},
-		"issued while all are deleted":    {history{issue, find(nobodys), other, end(1), authenticate(1, none), authenticate(5, live(50))}, true},
-		"renewed while all are deleted":   {history{issue, find(nobodys), renewed, end(1), authenticate(2, none)}, true},
-		"ended while all are deleted":     {history{issue, other, find(nobodys), revoke(1), end(1), authenticate(5, none)}, true},
-		"an unknown Renew that happened":  {history{issue, unknownRenew, authenticate(1, superseded)}, true},
-		"an unknown Renew that did not":   {history{issue, unknownRenew, authenticate(1, live(10))}, true},
-		"an unknown Issue, and all of it": {history{call(tokenInput{kind: kindIssue, made: 1, value: 10}, unknown), find(nobodys), end(1)}, true},
-		"kept, and the session ends":      {history{issue, renewed, kept, revoke(1), authenticate(2, none)}, true},
+		"a superseded token":          {history{issue, renewed, authenticate(1, superseded), update(1, superseded), renew(3, superseded)}, true},
+		"two renewals later":          {history{issue, renewed, renewAgain(2), authenticate(1, superseded), authenticate(3, live(10))}, true},
+		"stolen, four renewals later": {history{issue, renewed, renewAgain(2), renewAgain(3), renewAgain(4), stolen, steal}, true},
+		"the others of a user's":      {slices.Concat(history{issue, other}, others(1, 1), history{authenticate(1, live(10)), authenticate(5, none)}), true},
+		"one of a user's": {history{issue, other, call(tokenInput{kind: kindRevokeSession, secret: 1, target: 1}, tokenOutput{verdict: liveToken, deleted: 1}),
+			authenticate(5, none)}, true},
+
+		"four renewals later in flight":            {history{issue, renewed, renewAgain(2), renewAgain(3), renewAgain(4), authenticate(1, superseded)}, false},
+		"two renewals later unknown":               {history{issue, renewed, renewAgain(2), stolen}, false},
+		"stolen, and the session does not end":     {history{issue, renewed, renewAgain(2), renewAgain(3), renewAgain(4), stolen, steal, renewAgain(5)}, false},
+		"ended as stolen two renewals later":       {history{issue, renewed, renewAgain(2), steal, authenticate(3, none)}, false},
+		"the others, asked with a superseded one":  {slices.Concat(history{issue, other, renewed}, others(1, 1)), false},
+		"the others, asked by one that has ended":  {slices.Concat(history{issue, other, revoke(1)}, others(1, 1)), false},
+		"one of a user's, asked with a superseded": {history{issue, other, renewed, call(tokenInput{kind: kindRevokeSession, secret: 1, target: 1}, tokenOutput{verdict: liveToken, deleted: 1})}, false},
+		"a superseded token revokes":               {history{issue, renewed, revoke(1), authenticate(2, none)}, true},
+		"by handle":                                {history{issue, renewed, byHandle(1), authenticate(2, none), byHandle(0)}, true},
+		"all of a user's":                          {history{issue, other, find(nobodys), end(2), authenticate(1, none), authenticate(5, none)}, true},
+		"all but one":                              {history{issue, other, find(1), end(1), authenticate(1, none), authenticate(5, live(50))}, true},
+		"issued while all are deleted":             {history{issue, find(nobodys), other, end(1), authenticate(1, none), authenticate(5, live(50))}, true},
+		"renewed while all are deleted":            {history{issue, find(nobodys), renewed, end(1), authenticate(2, none)}, true},
+		"ended while all are deleted":              {history{issue, other, find(nobodys), revoke(1), end(1), authenticate(5, none)}, true},
+		"an unknown Renew that happened":           {history{issue, unknownRenew, authenticate(1, superseded)}, true},
+		"an unknown Renew that did not":            {history{issue, unknownRenew, authenticate(1, live(10))}, true},
+		"an unknown Issue, and all of it":          {history{call(tokenInput{kind: kindIssue, made: 1, value: 10}, unknown), find(nobodys), end(1)}, true},
+		"kept, and the session ends":               {history{issue, renewed, kept, revoke(1), authenticate(2, none)}, true},
 
 		"a superseded token admitted":            {history{issue, renewed, authenticate(1, live(10))}, false},
 		"a superseded token unknown at once":     {history{issue, renewed, authenticate(1, none)}, false},

@@ -42,7 +42,10 @@ type tokenStore interface {
 	Authenticate(ctx context.Context, token sid.Token) (session, bool, error)
 	UpdateSession(ctx context.Context, token sid.Token, change func(user *json.RawMessage) error, options ...sessioncache.UpdateOption) (bool, error)
 	Renew(ctx context.Context, token sid.Token, options ...sessioncache.RenewOption) (sid.Token, bool, error)
-	Revoke(ctx context.Context, token sid.Token) error
+	Revoke(ctx context.Context, tokens ...sid.Token) error
+	RevokeAll(ctx context.Context, token sid.Token) (int64, bool, error)
+	RevokeOthers(ctx context.Context, token sid.Token) (int64, bool, error)
+	RevokeSession(ctx context.Context, token sid.Token, handle sid.Handle) (was, ok bool, err error)
 	DeleteSession(ctx context.Context, handle sid.Handle) (bool, error)
 	DeleteUserSessions(ctx context.Context, userID string, except ...sid.Handle) (int64, error)
 }
@@ -71,7 +74,7 @@ type user struct {
 // published is a token and its numbers in the model.
 type published struct {
 	sid.Token
-	session, secret int
+	session, secret, number int
 }
 
 func tokenSessions(newStore func(pool *pgxpool.Pool) tokenStore) func(pools [servers]*pgxpool.Pool) workload {
@@ -99,7 +102,7 @@ var mix = slices.Concat(
 	slices.Repeat([]kind{kindAuthenticate, kindRenew}, 10),
 	slices.Repeat([]kind{kindUpdateToken}, 8),
 	slices.Repeat([]kind{kindIssue}, 3),
-	[]kind{kindRevoke, kindDeleteHandle, kindDeleteAll},
+	[]kind{kindRevoke, kindDeleteHandle, kindDeleteAll, kindRevokeOthers, kindRevokeAll, kindRevokeSession},
 )
 
 func (w *tokens) step(ctx context.Context, client int, readOnly bool) error {
@@ -128,8 +131,8 @@ func (w *tokens) choose(number int, kind kind, readOnly bool) (in tokenInput, to
 	}
 	// One of the newest, perhaps superseded.
 	token = u.inUse[len(u.inUse)-1-rand.IntN(min(len(u.inUse), 5))]
-	in.session, in.secret = token.session, token.secret
-	if readOnly || kind == kindDeleteAll && u.sweeps == maxSweeps {
+	in.session, in.secret, in.number = token.session, token.secret, token.number
+	if readOnly || sweeps(kind) && u.sweeps == maxSweeps {
 		in.kind = kindAuthenticate
 	}
 	switch in.kind {
@@ -140,14 +143,21 @@ func (w *tokens) choose(number int, kind kind, readOnly bool) (in tokenInput, to
 		if _, again := u.renewed[in.secret]; !again {
 			u.renewed[in.secret] = time.Since(w.start)
 		}
-	case kindDeleteAll:
+	case kindDeleteAll, kindRevokeAll, kindRevokeOthers:
 		in.sweep = u.sweeps
 		u.sweeps++
-		if rand.IntN(2) == 0 {
+		if in.kind == kindRevokeOthers || in.kind == kindDeleteAll && rand.IntN(2) == 0 {
 			in.except = token.session
 		}
+	case kindRevokeSession:
+		in.target = u.tokens[rand.IntN(len(u.tokens))].session
 	}
 	return in, token
+}
+
+// sweeps reports whether a call ends several sessions of a user.
+func sweeps(kind kind) bool {
+	return kind == kindDeleteAll || kind == kindRevokeAll || kind == kindRevokeOthers
 }
 
 // call makes a call and notes it. What it makes of tokens is known to all from then
@@ -188,6 +198,15 @@ func (w *tokens) call(ctx context.Context, client int, in tokenInput, token publ
 			}
 			out.deleted, err = store.DeleteUserSessions(ctx, u.id, except...)
 			return err
+		case kindRevokeAll:
+			out.deleted, ok, err = store.RevokeAll(ctx, token.Token)
+		case kindRevokeOthers:
+			out.deleted, ok, err = store.RevokeOthers(ctx, token.Token)
+		case kindRevokeSession:
+			var was bool
+			if was, ok, err = store.RevokeSession(ctx, token.Token, u.handle(in.target)); was {
+				out.deleted = 1
+			}
 		}
 		switch {
 		case errors.Is(err, sessioncache.ErrSuperseded):
@@ -206,7 +225,11 @@ func (w *tokens) call(ctx context.Context, client int, in tokenInput, token publ
 	}
 	w.noteToken(client, in, out, began, ended)
 	if !made.IsZero() {
-		u.publish(published{made, in.session, in.made})
+		number := 0
+		if in.kind == kindRenew {
+			number = token.number + 1
+		}
+		u.publish(published{made, in.session, in.made, number})
 	}
 	if out.verdict == unknownToken {
 		u.forget(token)
@@ -216,15 +239,28 @@ func (w *tokens) call(ctx context.Context, client int, in tokenInput, token publ
 
 // noteToken notes a call, and what else it may have done.
 func (w *tokens) noteToken(client int, in tokenInput, out tokenOutput, began, ended time.Duration) {
-	beside := tokenInput{user: in.user, session: in.session, secret: in.secret, except: in.except, sweep: in.sweep}
+	beside := in
+	beside.kind = ""
 	switch in.kind {
-	case kindAuthenticate, kindUpdateToken, kindRenew:
-		// Where somebody has kept a token, the session ends: a second step.
-		if in.late = w.users[in.user].late(in.secret, time.Since(w.start)); in.late && (out.unknown || out.verdict == unknownToken) {
-			beside.kind = kindRevoke
-		}
 	case kindDeleteAll:
-		beside.kind = kindFindAll
+		beside.kind, in.secret, beside.secret = kindFindAll, 0, 0
+	case kindRevokeAll, kindRevokeOthers:
+		if out.verdict == liveToken || out.unknown {
+			beside.kind, in.kind, out.verdict = kindFindAll, kindDeleteAll, ""
+		} else {
+			in.kind = kindAsk
+		}
+	case kindRevokeSession:
+		if out.verdict != liveToken && !out.unknown {
+			in.kind = kindAsk
+		}
+	}
+	switch in.kind {
+	case kindAuthenticate, kindUpdateToken, kindRenew, kindAsk, kindRevokeSession:
+		in.late = w.users[in.user].late(in.secret, time.Since(w.start))
+		if out.unknown || out.verdict == unknownToken { // perhaps because somebody has kept it
+			beside.kind, beside.late = kindSteal, in.late
+		}
 	}
 	if beside.kind != "" {
 		w.note(client+clients, beside, tokenOutput{unknown: out.unknown}, began, ended)
@@ -238,7 +274,7 @@ func (w *tokens) noteToken(client int, in tokenInput, out tokenOutput, began, en
 	w.note(client, in, out, began, ended)
 }
 
-// late tells whether a token may by now be one that somebody has kept.
+// late reports whether a token may by now be one that somebody has kept.
 func (u *user) late(secret int, now time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -251,6 +287,18 @@ func (u *user) publish(token published) {
 	defer u.mu.Unlock()
 	u.tokens = append(u.tokens, token)
 	u.inUse = append(u.inUse, token)
+}
+
+// handle is that of a session that a token is known of.
+func (u *user) handle(session int) (handle sid.Handle) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, token := range u.tokens {
+		if token.session == session {
+			handle = token.Handle()
+		}
+	}
+	return handle
 }
 
 func (u *user) forget(token published) {
@@ -313,7 +361,7 @@ func (w *tokens) ping(ctx context.Context, server int) error {
 func (w *tokens) settle(ctx context.Context) error {
 	for number := range w.users {
 		for i, token := range w.users[number].tokens {
-			in := tokenInput{kind: kindAuthenticate, user: number, session: token.session, secret: token.secret, except: nobodys}
+			in := tokenInput{kind: kindAuthenticate, user: number, session: token.session, secret: token.secret, number: token.number, except: nobodys}
 			if err := w.call(ctx, i%clients, in, token); err != nil {
 				return err
 			}
