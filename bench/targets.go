@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 	"github.com/rhaptos/sessiondb/sid"
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -166,6 +167,9 @@ func (s deleteByList) DeleteUserSessions(ctx context.Context, userID string, exc
 		return 0, err
 	}
 	tag, err := s.pool.Exec(ctx, "DELETE FROM session_cache WHERE secret = ANY ($1)", secrets)
+	if err != nil { // a deadlock
+		err = fmt.Errorf("%w: %w", sessioncache.ErrUnavailable, err)
+	}
 	return tag.RowsAffected(), err
 }
 

@@ -216,6 +216,9 @@ func (w *tokens) call(ctx context.Context, client int, in tokenInput, token publ
 		default:
 			out.verdict = unknownToken
 		}
+		if !ok { // the change of an UpdateSession was called, but another change came first
+			out.value = 0
+		}
 		return err
 	})
 	if isUnknown(err) {
