@@ -21,7 +21,7 @@ const (
 // insertions in batches of one INSERT. One connection of the pool stays free for calls that
 // are not batched and for the application.
 func (s *store) batch(pool *pgxpool.Pool) {
-	slots := coalesce.NewSlots(int(pool.Config().MaxConns)-1, pool.Ping)
+	slots := coalesce.NewSlots(int(pool.Config().MaxConns) - 1)
 	s.lookups = &coalesce.Group[sid.ID, *row]{Limit: batchLimit, Single: s.lookUpSingle, Batch: s.lookUpBatch}
 	s.lookups.Share(slots)
 	s.inserts = &coalesce.Group[insertion, bool]{Limit: batchLimit, Single: s.insertSingle, Batch: s.insertBatch}

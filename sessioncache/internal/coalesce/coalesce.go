@@ -48,7 +48,7 @@ type Group[K, V any] struct {
 
 	// slots.mu guards the rest.
 	batches []*batch[K, V] // waiting batches, oldest first
-	sent    recent
+	sent    []time.Time    // when the statements under way were sent, oldest first
 }
 
 // Share makes the group take its slots from slots. Call it once, before the first call
@@ -70,16 +70,6 @@ type batch[K, V any] struct {
 	cancel  context.CancelFunc // nil until the batch is sent
 }
 
-// answered is how many calls got a value.
-func (b *batch[K, V]) answered() (n int) {
-	for i := range b.calls {
-		if b.calls[i].Err == nil {
-			n++
-		}
-	}
-	return n
-}
-
 // Do answers a key, alone or in a batch. It returns as soon as ctx ends, with ctx's
 // error; the other calls of the batch go on. A batch is cancelled when all of its
 // callers have gone.
@@ -92,7 +82,6 @@ func (g *Group[K, V]) Do(ctx context.Context, key K) (V, error) {
 		}
 	}
 	b, i := g.join(ctx, key)
-	g.slots.arm(g)
 	g.slots.mu.Unlock()
 
 	select {
@@ -109,13 +98,9 @@ func (g *Group[K, V]) Do(ctx context.Context, key K) (V, error) {
 }
 
 // single answers a call that has found a slot.
-func (g *Group[K, V]) single(ctx context.Context, key K, sent time.Time) (value V, err error) {
-	answered := 0
-	defer func() { g.slots.release(g, sent, answered) }()
-	if value, err = g.Single(ctx, key); err == nil {
-		answered = 1
-	}
-	return value, err
+func (g *Group[K, V]) single(ctx context.Context, key K, sent time.Time) (V, error) {
+	defer g.slots.release(g, sent)
+	return g.Single(ctx, key)
 }
 
 // join adds a call to the last batch of the queue. The caller holds mu.
@@ -143,7 +128,7 @@ func (g *Group[K, V]) leave(b *batch[K, V]) {
 	}
 }
 
-// empty tells whether no call waits.
+// empty reports whether no call waits.
 func (g *Group[K, V]) empty() bool {
 	for len(g.batches) > 0 && g.batches[0].waiting == 0 {
 		g.batches = slices.Delete(g.batches, 0, 1)
@@ -151,7 +136,7 @@ func (g *Group[K, V]) empty() bool {
 	return len(g.batches) == 0
 }
 
-func (g *Group[K, V]) recent() *recent {
+func (g *Group[K, V]) underWay() *[]time.Time {
 	return &g.sent
 }
 
@@ -161,7 +146,7 @@ func (g *Group[K, V]) send(sent time.Time) {
 	var ctx context.Context
 	ctx, b.cancel = context.WithCancel(b.ctx)
 	go func() {
-		defer func() { g.slots.release(g, sent, b.answered()) }()
+		defer g.slots.release(g, sent)
 		g.answer(ctx, b)
 		// Callers that have just been answered can ask again before the next batch is sent.
 		runtime.Gosched()

@@ -67,13 +67,8 @@ func newServer(slots, limit int) *server {
 			}
 		}
 	}
-	s.Share(coalesce.NewSlots(slots, unreachable))
+	s.Share(coalesce.NewSlots(slots))
 	return s
-}
-
-// unreachable is a ping that tells nothing.
-func unreachable(context.Context) error {
-	return errBroken
 }
 
 func (s *server) run(ctx context.Context) error {
@@ -393,7 +388,7 @@ func newEcho(slots, limit int) (group *coalesce.Group[int, int], batched *atomic
 			}
 		},
 	}
-	group.Share(coalesce.NewSlots(slots, unreachable))
+	group.Share(coalesce.NewSlots(slots))
 	return group, batched
 }
 

@@ -2,7 +2,6 @@ package coalesce_test
 
 import (
 	"context"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -74,113 +73,90 @@ func (d *distant) ask(t *testing.T, callers int, length time.Duration) (slowest 
 	return slowest
 }
 
-// pinging returns a ping that takes so long.
-func pinging(takes time.Duration) func(context.Context) error {
-	return func(context.Context) error { time.Sleep(takes); return nil }
-}
+const (
+	few      = 3 // as in the package
+	interval = time.Millisecond
+)
 
-// TestFewStatementsNearTheServer: with any number of slots, one more is under
-// way than there are CPUs, and four at most. Whether the server is near, statements tell, or a
-// ping if they all wait for the disk.
-func TestFewStatementsNearTheServer(t *testing.T) {
+// TestFewStatements: any number of slots makes the same batches of quick statements.
+func TestFewStatements(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		slots int
-		takes time.Duration
-		ping  func(context.Context) error
-	}{
-		"few slots":       {3, 200 * time.Microsecond, unreachable},
-		"many slots":      {15, 200 * time.Microsecond, unreachable},
-		"even more slots": {63, 200 * time.Microsecond, unreachable},
-		"a slow disk":     {63, 10 * time.Millisecond, pinging(100 * time.Microsecond)},
-	} {
+	for _, slots := range []int{3, 15, 63} {
 		synctest.Test(t, func(t *testing.T) {
-			d := newDistant(coalesce.NewSlots(test.slots, test.ping), test.takes)
-			d.ask(t, 64, time.Second) // until it is known
-			d.mu.Lock()
-			d.max = 0
-			d.mu.Unlock()
-			d.ask(t, 64, time.Second)
-			if d.max > 4 {
-				t.Errorf("%s: %d statements at once; want four at most", name, d.max)
+			d := newDistant(coalesce.NewSlots(slots), 200*time.Microsecond)
+			d.ask(t, 64, 100*time.Millisecond)
+			if d.max != few {
+				t.Errorf("%d slots: %d statements at once; want %d", slots, d.max, few)
 			}
-			time.Sleep(time.Second) // for pings under way
 		})
 	}
 }
 
-// TestManyStatementsFarFromTheServer: there all slots are used, and a new distance is
-// noticed within a second, both ways.
-func TestManyStatementsFarFromTheServer(t *testing.T) {
+// TestSlowStatements: statements that wait for the network, for a disk or for CPUs that
+// are busy with something else get one slot more in each interval that they take, and all
+// slots in the end.
+func TestSlowStatements(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var d *distant
-		d = newDistant(coalesce.NewSlots(15, func(context.Context) error {
-			d.mu.Lock()
-			takes := d.takes(0)
-			d.mu.Unlock()
-			time.Sleep(takes)
-			return nil
-		}), 0)
-		for _, distance := range []struct {
-			takes              time.Duration
-			atLeast, butAtMost int
-		}{
-			{500 * time.Microsecond, 15, 15},
-			{200 * time.Microsecond, 2, 4},
-			{10 * time.Millisecond, 15, 15},
-		} {
-			d.mu.Lock()
-			d.takes = func(int) time.Duration { return distance.takes }
-			d.mu.Unlock()
-			d.ask(t, 64, time.Second) // in which it adapts
-			d.mu.Lock()
-			d.max = 0
-			d.mu.Unlock()
-			// Each caller asks when it likes: in step they would share a batch or two.
+	for takes, want := range map[time.Duration]struct{ least, most int }{
+		interval / 2:  {few, few},
+		5 * interval:  {5, few + 5},
+		50 * interval: {15, 15},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDistant(coalesce.NewSlots(15), takes)
+			// Callers that ask in step would share a batch or two.
 			var all sync.WaitGroup
 			for n := range 64 {
 				all.Go(func() {
 					for range 100 {
-						time.Sleep(time.Duration(n+1) * distance.takes / 64)
+						time.Sleep(time.Duration(n+1) * takes / 64)
 						_, _ = d.Do(t.Context(), n)
 					}
 				})
 			}
 			all.Wait()
-			if d.max < distance.atLeast || d.max > distance.butAtMost {
-				t.Errorf("%s away: %d statements at once; want %d to %d", distance.takes, d.max, distance.atLeast, distance.butAtMost)
+			if d.max < want.least || d.max > want.most {
+				t.Errorf("%s: %d statements at once; want %d to %d", takes, d.max, want.least, want.most)
 			}
-		}
-		time.Sleep(time.Second) // for pings under way
-	})
+		})
+	}
 }
 
-// TestTheQueueMovesOn: a statement that waits for a lock keeps its slot, and nobody
-// else waits for it longer than it is recent.
-func TestTheQueueMovesOn(t *testing.T) {
+// TestStatementsThatWaitForALock keep their slots, and others are hardly slower for it.
+func TestStatementsThatWaitForALock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		d := newDistant(coalesce.NewSlots(15, unreachable), 0)
-		d.takes = func(key int) time.Duration {
-			if key < 0 {
-				return time.Hour
-			}
-			return 100 * time.Microsecond
-		}
-		d.ask(t, 1, time.Millisecond)
+		const takes, call = 100 * time.Microsecond, 6 * time.Microsecond
+		shared := coalesce.NewSlots(15)
+		groups := []*distant{newDistant(shared, takes), newDistant(shared, takes)}
 		var locked sync.WaitGroup
-		for range min(runtime.GOMAXPROCS(0)+1, 4) { // as many as may be recent
-			locked.Go(func() { _, _ = d.Do(t.Context(), -1) })
+		for _, d := range groups {
+			d.takes = func(key int) time.Duration {
+				if key < 0 {
+					return time.Hour
+				}
+				return takes
+			}
+			for range few {
+				locked.Go(func() { _, _ = d.Do(t.Context(), -1) })
+			}
+			time.Sleep(interval / 2) // the second group's may go on later
 		}
-		synctest.Wait()
-		start := time.Now()
-		if slowest := d.ask(t, 8, time.Second); slowest > 21*time.Millisecond {
-			t.Errorf("a caller waited %v for statements that wait for a lock", slowest)
+		var both sync.WaitGroup
+		for _, d := range groups {
+			both.Go(func() {
+				if slowest := d.ask(t, 1, 100*time.Millisecond); slowest > interval+takes+call {
+					t.Errorf("the first caller waited %v", slowest)
+				}
+				if slowest := d.ask(t, 1, 100*time.Millisecond); slowest != takes+call {
+					t.Errorf("a caller by itself waited %v; want %v", slowest, takes+call)
+				}
+				if slowest := d.ask(t, 8, 100*time.Millisecond); slowest > interval+takes+8*call {
+					t.Errorf("one of eight callers waited %v", slowest)
+				}
+			})
 		}
-		if took := time.Since(start); took > 2*time.Second {
-			t.Errorf("it took %v", took)
-		}
+		both.Wait()
 		locked.Wait()
 	})
 }
@@ -191,7 +167,7 @@ func TestGroupsShareSlots(t *testing.T) {
 	t.Parallel()
 	for _, slots := range []int{1, 2, 3} {
 		synctest.Test(t, func(t *testing.T) {
-			shared := coalesce.NewSlots(slots, unreachable)
+			shared := coalesce.NewSlots(slots)
 			var mu sync.Mutex
 			underWay := 0
 			count := func(by int) {
