@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// batchLimit is the largest batch. Far from the server, a thousand callers need large
+	// batchLimit is the largest batch. Over a slow network, a thousand callers need large
 	// batches; for a few callers the limit does not matter.
 	batchLimit = 256
 

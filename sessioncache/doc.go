@@ -37,11 +37,12 @@
 // When a slot comes free, one statement answers all calls of a queue. There is nothing to
 // start, to tune or to close.
 //
-// A slot is a statement under way. Lookups and Sets together have MaxConns-1 slots. Near
-// the server, where a small statement takes less than half a millisecond, each of the
-// two kinds uses at most four of them, and at most one more than this process has CPUs. A
-// statement that waits for a lock does not count as one of these. Near the server a few
-// connections are enough. Far from it, more connections help.
+// A slot is a statement under way. Lookups and Sets together have MaxConns-1 slots. Each
+// of the two kinds uses at most three of them at once, and one more for each millisecond
+// that its statements take. Therefore quick statements make large batches, and statements
+// that wait for the network or for a lock do not hold up the others. A few connections are
+// enough if the server is a fraction of a millisecond away. Over a slower network, more
+// connections help.
 //
 // Each call has its own result: the end of one caller's context, or a user dict that
 // PostgreSQL rejects, affects only that caller. A shared statement runs under the
