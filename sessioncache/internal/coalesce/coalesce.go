@@ -108,8 +108,6 @@ func (g *Group[K, V]) join(ctx context.Context, key K) (b *batch[K, V], i int) {
 	if last := len(g.batches) - 1; last >= 0 && len(g.batches[last].calls) < g.Limit {
 		b = g.batches[last]
 	} else {
-		// Batches without callers must not pile up while no slot comes free.
-		g.batches = slices.DeleteFunc(g.batches, func(b *batch[K, V]) bool { return b.waiting == 0 })
 		b = &batch[K, V]{ctx: context.WithoutCancel(ctx), done: make(chan struct{})}
 		g.batches = append(g.batches, b)
 	}
@@ -118,21 +116,24 @@ func (g *Group[K, V]) join(ctx context.Context, key K) (b *batch[K, V], i int) {
 	return b, len(b.calls) - 1
 }
 
-// leave removes a caller that does not wait for its result any more.
+// leave removes a caller that does not wait for its result any more. It drops or cancels
+// a batch that nobody waits for.
 func (g *Group[K, V]) leave(b *batch[K, V]) {
 	g.slots.mu.Lock()
 	defer g.slots.mu.Unlock()
 	b.waiting--
-	if b.waiting == 0 && b.cancel != nil {
+	switch {
+	case b.waiting > 0:
+	case b.cancel != nil:
 		b.cancel()
+	default:
+		i := slices.Index(g.batches, b)
+		g.batches = slices.Delete(g.batches, i, i+1)
 	}
 }
 
 // empty reports whether no call waits.
 func (g *Group[K, V]) empty() bool {
-	for len(g.batches) > 0 && g.batches[0].waiting == 0 {
-		g.batches = slices.Delete(g.batches, 0, 1)
-	}
 	return len(g.batches) == 0
 }
 

@@ -73,18 +73,19 @@ func (s *Slots) release(q queue, sent time.Time) {
 	s.serve()
 }
 
-// serve sends as many waiting batches as it may, from each queue in turn. The caller
-// holds mu.
+// serve sends a waiting batch of each queue that may send one. It begins with another
+// queue than the one that was served last. The caller holds mu.
 func (s *Slots) serve() {
-	for i := 0; i < len(s.queues); i++ {
-		at := (s.next + i) % len(s.queues)
+	first := s.next
+	for i := range s.queues {
+		at := (first + i) % len(s.queues)
 		q := s.queues[at]
 		if q.empty() {
 			continue
 		}
 		if sent, ok := s.take(q); ok {
 			q.send(sent)
-			s.next, i = (at+1)%len(s.queues), -1
+			s.next = at + 1
 		}
 	}
 }

@@ -122,6 +122,46 @@ func TestSlowStatements(t *testing.T) {
 	}
 }
 
+// TestOneMoreInEachInterval has all statements wait for a lock. Only the timer can send
+// more of them.
+func TestOneMoreInEachInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const more = 3
+		shared := coalesce.NewSlots(2 * (few + more))
+		groups := []*distant{newDistant(shared, time.Hour), newDistant(shared, time.Hour)}
+		var all sync.WaitGroup
+		askEach := func() {
+			for _, d := range groups {
+				all.Go(func() { _, _ = d.Do(t.Context(), 1) })
+				synctest.Wait()
+			}
+		}
+		want := func(when string, want int) {
+			t.Helper()
+			synctest.Wait()
+			for _, d := range groups {
+				d.mu.Lock()
+				if d.max != want {
+					t.Errorf("%s %d statements are under way; want %d", when, d.max, want)
+				}
+				d.mu.Unlock()
+			}
+		}
+		for range few {
+			askEach()
+		}
+		for n := range more {
+			askEach()
+			time.Sleep(interval - 1)
+			want("before the interval is over", few+n)
+			time.Sleep(1)
+			want("when the interval is over", few+n+1)
+		}
+		all.Wait()
+	})
+}
+
 // TestStatementsThatWaitForALock keep their slots, and others are hardly slower for it.
 func TestStatementsThatWaitForALock(t *testing.T) {
 	t.Parallel()
