@@ -38,11 +38,10 @@
 // start, to tune or to close.
 //
 // A slot is a statement under way. Lookups and Sets together have MaxConns-1 slots. Each
-// of the two kinds uses at most three of them at once, and one more for each millisecond
-// that its statements take. Therefore quick statements make large batches, and statements
-// that wait for the network or for a lock do not hold up the others. A few connections are
-// enough if the server is a fraction of a millisecond away. Over a slower network, more
-// connections help.
+// of the two kinds uses three of them at once, and one more whenever its youngest statement
+// was sent two milliseconds ago. Therefore quick statements make large batches, and
+// statements that wait for the network or for a lock do not hold up the others. A few
+// connections are enough on a fast network. Over one that takes milliseconds, more help.
 //
 // Each call has its own result: the end of one caller's context, or a user dict that
 // PostgreSQL rejects, affects only that caller. A shared statement runs under the

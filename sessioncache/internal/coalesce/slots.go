@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// The size of its batches decides what a group costs, and fewer statements under way make
-// larger batches. But statements that wait for the network or for a lock must not hold up
-// the others. Therefore a group may have a few statements under way, and beyond that one
-// more in each interval. A statement of many calls ends within a few intervals unless it
-// waits for something.
+// The fewer statements a group has under way, the larger its batches are, and the less a
+// call costs. But statements that wait for the network or for a lock must not hold up the
+// others. Therefore a group may have a few statements under way, and one more whenever the
+// youngest was sent an interval ago.
 const (
 	// few statements keep two CPUs busy. A pool of four connections has as many slots.
 	few = 3
 
-	interval = time.Millisecond
+	// A batch on a local network takes less than an interval. On a busy machine it takes
+	// longer, but twice the time allows only twice as many statements beyond the few.
+	interval = 2 * time.Millisecond
 )
 
 // Slots bounds how many statements its groups have under way together. It runs nothing

@@ -75,7 +75,7 @@ func (d *distant) ask(t *testing.T, callers int, length time.Duration) (slowest 
 
 const (
 	few      = 3 // as in the package
-	interval = time.Millisecond
+	interval = 2 * time.Millisecond
 )
 
 // TestFewStatements: any number of slots makes the same batches of quick statements.
