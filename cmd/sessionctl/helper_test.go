@@ -70,16 +70,19 @@ func (o operator) issue(audience, userID string) (handle string) {
 	return token.Handle().String()
 }
 
-// insertExpired stores n sessions of one user that ended an hour ago.
-func (o operator) insertExpired(n int) {
+// insertExpired stores n plain sessions of one user that ended an hour ago. It returns the
+// id of one.
+func (o operator) insertExpired(n int) (id string) {
 	o.t.Helper()
-	_, err := o.connect().Exec(o.t.Context(), `
+	err := o.connect().QueryRow(o.t.Context(), `
 		INSERT INTO session_cache (sessionid, userdict, session_startutc, session_endutc, session_deadlineutc)
 		SELECT gen_random_uuid(), '{"user_id":"u"}', now() - interval '1 day', now() - interval '1 hour', now()
-		FROM generate_series(1, $1::int)`, n)
+		FROM generate_series(1, $1::int)
+		RETURNING sessionid::text`, n).Scan(&id)
 	if err != nil {
 		o.t.Fatal(err)
 	}
+	return id
 }
 
 // connect is for what operators do not do.

@@ -20,7 +20,7 @@ func TestJSON(t *testing.T) {
 	o := start(t)
 	for _, o.terminal = range []bool{false, true} {
 		me, id := sid.New().String(), sid.New().String()
-		if stored := document[map[string]string](o, "set", id, "--user", "{}"); !reflect.DeepEqual(stored, map[string]string{"id": id}) {
+		if stored := document[map[string]string](o, "set", id, "--user-json", "{}"); !reflect.DeepEqual(stored, map[string]string{"id": id}) {
 			t.Errorf("set: %v", stored)
 		}
 		if none := document[[]any](o, "list", "--user", me); none == nil || len(none) > 0 {
@@ -39,7 +39,7 @@ func TestJSON(t *testing.T) {
 			t.Errorf("list: %v", list[0])
 		}
 
-		fields(t, document[map[string]any](o, "stats"), "live", "expired", "oldest_expired", "most_of_one_user")
+		fields(t, document[map[string]any](o, "stats"), "live", "expired", "oldest_expired", "largest_user")
 		lines := strings.SplitAfter(o.do(0, "watch", "--json", "--times", "2", "--every", "1ms"), "\n")
 		if len(lines) != 3 {
 			t.Fatalf("watch: %q", lines)
@@ -49,7 +49,7 @@ func TestJSON(t *testing.T) {
 			if err := json.Unmarshal([]byte(line), &look); err != nil {
 				t.Fatalf("watch: %q: %v", line, err)
 			}
-			fields(t, look, "time", "live", "expired", "oldest_expired", "most_of_one_user")
+			fields(t, look, "time", "live", "expired", "oldest_expired", "largest_user")
 			checkTime(t, look["time"])
 		}
 

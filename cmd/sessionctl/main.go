@@ -5,8 +5,9 @@
 //
 // It connects to DATABASE_URL, or as psql does by PGHOST, PGDATABASE and so on.
 //
-// The commands get, set and delete are for plain sessions, which their id opens. The
-// command list shows the handles of sessions with tokens. A handle opens nothing.
+// The commands get and set are for plain sessions, whose id gives access. The command list
+// shows the handles of sessions with tokens. A handle gives no access. The commands delete
+// and revoke end sessions of both kinds.
 //
 // Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 the
 // database does not answer.
@@ -21,6 +22,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -40,7 +42,7 @@ const description = `Manage the sessions in a PostgreSQL database.
 
 It connects to DATABASE_URL, or as psql does by PGHOST, PGDATABASE and so on.
 
-The commands get, set and delete are for plain sessions, which their id opens. A session with a token has a handle: list shows it, and revoke ends the session. A handle opens nothing.
+A plain session has an id, which gives access: get and set are for these. A session with a token has a handle, which gives no access: list shows it. The commands delete and revoke end sessions of both kinds, say how many, and exit with 3 if there was none. They count expired sessions that are not purged yet, too.
 
 With --json, times are RFC 3339 in UTC and durations are seconds. The help of each command shows its JSON.
 
@@ -48,15 +50,13 @@ Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 
 
 // commands is the command line.
 type commands struct {
-	DatabaseURL string    `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and so on)."`
-	Audience    *audience `placeholder:"NAME" help:"The application whose sessions are used, if several share the table (default: the empty name)."`
-
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	DatabaseURL string           `name:"database-url" env:"DATABASE_URL" placeholder:"URL" help:"Connection string (default: from PGHOST, PGDATABASE and so on)."`
+	VersionFlag kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
 	Migrate    migrateCommand    `cmd:"" help:"Migrate the schema."`
 	Get        getCommand        `cmd:"" help:"Show the user of a live plain session."`
 	Set        setCommand        `cmd:"" help:"Store a plain session."`
-	Delete     deleteCommand     `cmd:"" help:"End a plain session."`
+	Delete     deleteCommand     `cmd:"" help:"End a session, by its id or its handle."`
 	List       listCommand       `cmd:"" help:"List a user's live sessions with tokens."`
 	Revoke     revokeCommand     `cmd:"" help:"End one session with a token, all sessions of a user, or all sessions."`
 	Purge      purgeCommand      `cmd:"" help:"Remove expired sessions."`
@@ -64,10 +64,25 @@ type commands struct {
 	Watch      watchCommand      `cmd:"" help:"Count the sessions repeatedly."`
 	Reindex    reindexCommand    `cmd:"" help:"Rebuild the indexes while the sessions stay usable."`
 	Completion completionCommand `cmd:"" help:"Print a shell script that completes commands."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
+	Help       helpCommand       `cmd:"" help:"Print the help of a command."`
 }
 
-// audience is the name of an application. A nil *audience differs from the empty name:
-// revoke --all ends the sessions of every application only if no name is given.
+// application is the flag of commands that use the sessions of one application.
+type application struct {
+	// Audience is nil if the flag is not given. That differs from the empty name: revoke
+	// --all then ends the sessions of every application.
+	Audience *audience `placeholder:"NAME" help:"The application whose sessions are used, if several share the table (default: the empty name)."`
+}
+
+func (a application) name() string {
+	if a.Audience == nil {
+		return ""
+	}
+	return string(*a.Audience)
+}
+
+// audience is the name of an application.
 type audience string
 
 // Validate refuses an audience on which [sessioncache.WithAudience] panics. (No argument
@@ -79,18 +94,45 @@ func (a audience) Validate() error {
 	return nil
 }
 
-// environment is the input and output of a command, and its general flags.
+// environment is the input and output of a command, and the database's address.
 type environment struct {
 	context.Context
 	in       io.Reader
 	out      io.Writer // escapes control characters
+	errOut   io.Writer // escapes, too
 	raw      io.Writer // does not escape
 	terminal bool      // in and out are a terminal
 	url      string
-	audience *audience
 }
 
 var errNoSession = errors.New("no such session")
+
+// versionCommand prints what --version prints.
+type versionCommand struct{}
+
+func (versionCommand) Help() string { return example("version") }
+
+func (versionCommand) Run(e *environment) error { //nolint:unparam // kong wants an error
+	e.print("%s\n", version(debug.ReadBuildInfo()))
+	return nil
+}
+
+// helpCommand prints what --help prints.
+type helpCommand struct {
+	Command []string `arg:"" optional:"" help:"The command (default: print what all commands do)."`
+}
+
+func (helpCommand) Help() string { return example("help revoke") }
+
+func (c *helpCommand) Run(parsed *kong.Context) error {
+	_, err := parsed.Parse(append(c.Command, "--help"))
+	return usageError{err} // without an error, --help has exited
+}
+
+// example is the end of a command's help.
+func example(commandLine string) string {
+	return "Example:\n\n    sessionctl " + commandLine
+}
 
 // usageError is an error in the command line.
 type usageError struct{ error }
@@ -127,18 +169,30 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.W
 	out, errOut = escapingWriter{out}, escapingWriter{errOut}
 	var commands commands
 	parser := kong.Must(&commands, kong.Name("sessionctl"), kong.Description(description),
-		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exit(code)) }), kong.UsageOnError(),
+		kong.Writers(out, errOut), kong.Exit(func(code int) { panic(exit(code)) }),
 		kong.Vars{"version": version(debug.ReadBuildInfo())})
+	if len(arguments) == 0 {
+		arguments = []string{"help"}
+	}
 	parsed, err := parser.Parse(arguments)
 	if err != nil {
-		fmt.Fprintf(errOut, "sessionctl: %v (see sessionctl --help)\n", err)
+		fmt.Fprintf(errOut, "sessionctl: %v (see sessionctl help)\n", err)
 		return exitUsage
 	}
-	err = parsed.Run(&environment{ctx, in, out, raw, terminal, commands.DatabaseURL, commands.Audience}, parsed)
+	err = parsed.Run(&environment{ctx, in, out, errOut, raw, terminal, commands.DatabaseURL}, parsed)
+	code = exitCode(ctx, err)
 	if err != nil {
-		fmt.Fprintln(errOut, "sessionctl:", err)
+		fmt.Fprintln(errOut, "sessionctl:", message(err))
 	}
-	return exitCode(ctx, err)
+	if code == exitUnavailable && commands.DatabaseURL == "" {
+		fmt.Fprintln(errOut, "DATABASE_URL is not set: sessionctl has used PGHOST, PGDATABASE and so on, or their defaults")
+	}
+	return code
+}
+
+// message is an error for people, who do not know the names of Go packages.
+func message(err error) string {
+	return strings.ReplaceAll(err.Error(), "sessioncache: ", "")
 }
 
 func exitCode(ctx context.Context, err error) int {
@@ -163,9 +217,6 @@ type cache = sessioncache.Cache[json.RawMessage]
 
 // withCache connects to the database and calls work with a cache.
 func (e *environment) withCache(work func(cache *cache) error, options ...sessioncache.Option) error {
-	if e.audience != nil {
-		options = append(options, sessioncache.WithAudience(string(*e.audience)))
-	}
 	options = append(options, sessioncache.WithNearCache(0)) // services may keep what a command changes
 	return e.withPool(func(pool *pgxpool.Pool) error { return work(sessioncache.New[json.RawMessage](pool, options...)) })
 }
@@ -174,8 +225,14 @@ func (e *environment) withCache(work func(cache *cache) error, options ...sessio
 func (e *environment) withPool(work func(pool *pgxpool.Pool) error) error {
 	pool, err := pgxpool.New(e, e.url)
 	if err != nil {
-		return usageError{err}
+		return badURL(err)
 	}
 	defer pool.Close()
 	return work(pool)
+}
+
+// badURL is the error for a connection string that is none. The error of pgx hides the
+// password.
+func badURL(err error) error {
+	return usageError{fmt.Errorf("DATABASE_URL, or --database-url: %w", err)}
 }

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/rhaptos/sessiondb/internal/suite"
+	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
@@ -20,22 +21,71 @@ func TestSessions(t *testing.T) {
 	o := start(t)
 	me := sid.New().String()
 	user := `{"user_id":"` + me + `"}`
-	first := strings.TrimSpace(o.do(0, "set", "--user", user))
+	first := strings.TrimSpace(o.do(0, "set", "--user-json", user))
 	second := sid.New().String()
 	o.input = user + "\n"
 	o.do(0, "set", second, "--lifetime", "2h")
 	o.want(user, "get", first)
 	o.want(user, "get", second)
-	if list := o.do(0, "list", "--user", me); strings.Count(list, "\n") != 1 {
-		t.Errorf("list shows plain sessions:\n%s", list)
-	}
-	o.do(exitNoSession, "revoke", "--handle", first)
-	o.do(0, "delete", first)
+	o.want("has no live sessions with tokens", "list", "--user", me)
 	o.do(0, "delete", first)
 	o.do(exitNoSession, "get", first)
-	o.want("1 sessions ended", "revoke", "--user", me)
+	o.want("1 session ended", "revoke", "--user", me)
 	o.do(exitNoSession, "get", second)
-	o.want("0 sessions ended", "revoke", "--user", me)
+}
+
+// TestEnds: every command that ends sessions says how many, and exits with 3 if there is
+// none.
+func TestEnds(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
+	const none, one = "", "1 session ended\n"
+	for _, test := range []struct {
+		command                        string
+		absent, handle, plain, expired string // what it prints
+	}{
+		{"delete ID", none, one, one, one},
+		{"revoke --handle ID", none, one, none, none},
+		{"revoke --user u", none, one, one, one},
+		{"revoke --all --yes", none, one, one, one},
+		{"revoke --all --yes --audience=", none, one, one, one},
+	} {
+		t.Run(test.command, func(t *testing.T) {
+			o := start(t)
+			ends := func(id, want string) {
+				t.Helper()
+				code, wantErr := 0, ""
+				if want == none {
+					code, wantErr = exitNoSession, "sessionctl: no such session\n"
+				}
+				arguments := strings.Fields(strings.Replace(test.command, "ID", id, 1))
+				if out, errOut := o.both(code, arguments...); out != want || errOut != wantErr {
+					t.Errorf("%s: %q, %q; want %q, %q", arguments, out, errOut, want, wantErr)
+				}
+			}
+			absent := sid.New().String()
+			ends(absent, test.absent)
+			ends(o.issue("", "u"), test.handle)
+			ends(strings.TrimSpace(o.do(0, "set", "--user-json", `{"user_id":"u"}`)), test.plain)
+			ends(o.insertExpired(1), test.expired)
+			if out := o.do(exitNoSession, append(strings.Fields(strings.Replace(test.command, "ID", absent, 1)), "--json")...); out != `{"ended":0}`+"\n" {
+				t.Errorf("%s --json of none prints %q", test.command, out)
+			}
+		})
+	}
+}
+
+// TestEndsAfterNearCaches: services may still show a session for that time.
+func TestEndsAfterNearCaches(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
+	o := start(t)
+	for _, command := range []string{"delete ID", "revoke --handle ID", "revoke --user u", "revoke --all --yes", "revoke --all --yes --audience="} {
+		arguments := strings.Fields(strings.Replace(command, "ID", o.issue("", "u"), 1))
+		began := time.Now()
+		o.do(0, arguments...)
+		if took := time.Since(began); took < sessioncache.NearCacheStaleness {
+			t.Errorf("%s took %s; want at least %s", command, took, sessioncache.NearCacheStaleness)
+		}
+	}
 }
 
 func TestTokens(t *testing.T) {
@@ -57,12 +107,8 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	o.do(exitNoSession, "get", handles[0])
-	o.do(0, "delete", handles[0])
-	o.want(handles[0], "list", "--user", me)
-
-	o.want("1 sessions ended", "revoke", "--handle", handles[0])
-	o.do(exitNoSession, "revoke", "--handle", handles[0])
-	o.want("1 sessions ended", "revoke", "--user", me, "--except", handles[1], "--except", handles[2])
+	o.want("1 session ended", "revoke", "--handle", handles[0])
+	o.want("1 session ended", "revoke", "--user", me, "--except", handles[1], "--except", handles[2])
 	if list := o.want(handles[1], "list", "--user", me); strings.Contains(list, handles[3]) || !strings.Contains(list, handles[2]) {
 		t.Errorf("after revoke --except, list shows\n%s", list)
 	}
@@ -79,17 +125,18 @@ func TestAudiences(t *testing.T) {
 	}
 	o.want(adminHandle, "list", "--user", me, "--audience", admin)
 	o.do(exitNoSession, "revoke", "--handle", adminHandle)
-	o.want("1 sessions ended", "revoke", "--user", me)
-	o.want("1 sessions ended", "revoke", "--user", me, "--audience", admin)
+	o.want("1 session ended", "revoke", "--user", me)
+	o.want("1 session ended", "revoke", "--user", me, "--audience", admin)
 
-	id := strings.TrimSpace(o.do(0, "--audience", admin, "set", "--user", "{}"))
+	id := strings.TrimSpace(o.do(0, "set", "--audience", admin, "--user-json", "{}"))
 	o.do(exitNoSession, "get", id)
-	o.want("{}", "--audience", admin, "get", id)
+	o.want("{}", "get", id, "--audience", admin)
+	o.do(exitNoSession, "delete", id)
 	o.terminal, o.input = true, "n\n"
 	o.do(exitFailed, "revoke", "--all", "--audience", admin)
 	o.input = "y\n"
 	out := o.want("Log everybody out of the application \""+admin+"\"?", "revoke", "--all", "--audience", admin)
-	if !strings.Contains(out, "1 sessions ended") {
+	if !strings.Contains(out, "1 session ended") {
 		t.Errorf("revoke --all --audience: %q", out)
 	}
 }
@@ -103,15 +150,17 @@ func TestMistakes(t *testing.T) {
 		{"purge", "--json", "--quiet"}, {"set", "--lifetime", "0s"}, {"watch", "--every", "0s"},
 		{"revoke", "--user", ""}, {"list", "--user", ""}, {"revoke", "--user", "", "--except", sid.New().String()}, {"revoke", "--handle", "Dr. Evil"},
 		{"revoke", "--handle", sid.New().String(), "--except", sid.New().String()}, {"revoke", "--user", "a", "--handle", sid.New().String()},
-		{"revoke", "--user", "a", "--except", "Dr. Evil"}, {"stats", "--audience", strings.Repeat("a", 101)},
+		{"revoke", "--user", "a", "--except", "Dr. Evil"}, {"list", "--user", "a", "--audience", strings.Repeat("a", 101)},
+		{"delete", "Dr. Evil"}, {"set", "--user", "{}"}, {"help", "nonsense"}, {"migrate"}, {"migrate", "up", "--yes"},
+		{"stats", "--audience", "a"}, {"watch", "--audience", "a"}, {"purge", "--audience", "a"}, {"reindex", "--audience", "a"}, {"migrate", "status", "--audience", "a"},
 	} {
 		o.do(exitUsage, arguments...)
 	}
-	o.do(0, "stats", "--audience", "\xff")
+	o.do(0, "list", "--user", "a", "--audience", "\xff")
 	o.do(exitFailed, "set")
 	id := sid.New().String()
-	o.do(0, "set", id, "--user", "{}")
-	o.do(exitFailed, "set", id, "--user", "{}") // a conflict
+	o.do(0, "set", id, "--user-json", "{}")
+	o.do(exitFailed, "set", id, "--user-json", "{}") // a conflict
 	o.do(exitNoSession, "get", id)
 	o.url = "postgres://127.0.0.1:1/nowhere?connect_timeout=1"
 	o.do(exitUnavailable, "stats")
@@ -120,14 +169,40 @@ func TestMistakes(t *testing.T) {
 	o.do(exitUnavailable, "migrate", "up")
 	o.do(exitUnavailable, "migrate", "down", "--yes")
 	o.do(exitUnavailable, "migrate", "status")
+}
+
+// TestDatabaseURL: a connection string that is bad, or that is not there, is named.
+func TestDatabaseURL(t *testing.T) {
+	o := start(t)
 	o.url = "::"
-	o.do(exitUsage, "stats")
+	for _, arguments := range [][]string{{"stats"}, {"migrate", "up"}} {
+		if _, errOut := o.both(exitUsage, arguments...); !strings.HasPrefix(errOut, "sessionctl: DATABASE_URL, or --database-url: ") {
+			t.Errorf("%s with a bad one: %q", arguments, errOut)
+		}
+	}
+	o.url = "" // by PGHOST and so on, perhaps a server answers
+	var errOut bytes.Buffer
+	code := run(t.Context(), []string{"--database-url", "", "stats"}, nil, &errOut, &errOut, false)
+	if code == exitUnavailable && !strings.Contains(errOut.String(), "DATABASE_URL is not set") {
+		t.Errorf("with none: exit code %d, %q", code, &errOut)
+	}
+}
+
+// TestMessagesNameNoPackages of Go.
+func TestMessagesNameNoPackages(t *testing.T) {
+	o := start(t)
+	o.url = "postgres://127.0.0.1:1/nowhere?connect_timeout=1"
+	for _, arguments := range [][]string{{"stats"}, {"purge"}, {"get", sid.New().String()}, {"migrate", "up"}} {
+		if _, errOut := o.both(exitUnavailable, arguments...); strings.Contains(errOut, "sessioncache: ") {
+			t.Errorf("%s: %q", arguments, errOut)
+		}
+	}
 }
 
 func TestEverybody(t *testing.T) {
 	suite.Require(t, suite.OwnTable)
 	o := start(t)
-	o.do(0, "set", "--user", "{}")
+	o.do(0, "set", "--user-json", "{}")
 	o.issue("", "u")
 	o.issue("admin", "u")
 	o.terminal = true
@@ -141,25 +216,24 @@ func TestEverybody(t *testing.T) {
 		t.Errorf("revoke --all: %q", out)
 	}
 	o.terminal, o.input = false, ""
-	o.want("0 sessions ended", "revoke", "--all", "--yes")
 
 	o.issue("", "u")
 	o.issue("admin", "u")
-	o.want("1 sessions ended", "revoke", "--all", "--yes", "--audience", "")
-	o.want("1 sessions ended", "revoke", "--all", "--yes")
+	o.want("1 session ended", "revoke", "--all", "--yes", "--audience", "")
+	o.want("1 session ended", "revoke", "--all", "--yes")
 }
 
 func TestMaintenance(t *testing.T) {
 	suite.Require(t, suite.OwnTable)
 	o := start(t)
 	o.insertExpired(1500)
-	o.do(0, "set", "--user", "{}")
+	o.do(0, "set", "--user-json", "{}")
 
 	o.want("expired, to be purged  1500", "stats")
 	var stats struct {
 		Live, Expired int
 		Oldest        float64 `json:"oldest_expired"`
-		Most          int     `json:"most_of_one_user"`
+		Most          int     `json:"largest_user"`
 	}
 	if err := json.Unmarshal([]byte(o.do(0, "stats", "--json")), &stats); err != nil || stats.Live != 1 || stats.Expired != 1500 || stats.Oldest < 3600 || stats.Most != 1500 {
 		t.Errorf("stats --json: %+v, %v", stats, err)
@@ -184,7 +258,8 @@ func TestMaintenance(t *testing.T) {
 	if out := o.do(0, "purge", "-q"); out != "" {
 		t.Errorf("purge -q prints %q", out)
 	}
-	o.do(0, "reindex")
+	o.want("0 expired sessions removed", "purge")
+	o.want("have been rebuilt", "reindex")
 }
 
 func TestWatchEndsWithTheOperator(t *testing.T) {
@@ -218,7 +293,7 @@ func TestWatchOutlivesAnOutage(t *testing.T) {
 		error string
 	}{
 		"text": {nil, "run the migrations"},
-		"JSON": {[]string{"--json"}, `"error":"sessioncache: `},
+		"JSON": {[]string{"--json"}, `"error":"stats: `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := start(t)
@@ -240,12 +315,27 @@ func TestWatchOutlivesAnOutage(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	o := start(t)
-	o.want("Exit codes", "--help")
+	help := o.want("Exit codes", "--help")
+	if words := o.do(0, "help"); words != help {
+		t.Errorf("help prints\n%s", words)
+	}
+	var out bytes.Buffer
+	if code := run(t.Context(), nil, nil, &out, &out, false); code != 0 || out.String() != help {
+		t.Errorf("without arguments: exit code %d\n%s", code, &out)
+	}
+	if _, errOut := o.both(exitUsage, "migrate"); !strings.Contains(errOut, `"up", "down", "status"`) {
+		t.Errorf("migrate does not list its directions: %q", errOut)
+	}
 	for command, text := range map[string]string{
-		"migrate": `"state"`, "get": "as it is stored", "set": `"id"`, "delete": "--audience", "list": `"expires_at"`, "revoke": `"ended"`,
-		"purge": `"removed"`, "stats": `"most_of_one_user"`, "watch": `"time"`, "reindex": "--audience", "completion": "zsh",
+		"migrate": "status", "migrate up": `"direction": "up"`, "migrate down": `"direction": "down"`, "migrate status": `"state"`,
+		"get": "as it is stored", "set": `"id"`, "delete": `"ended"`, "version": "version", "help": "revoke", "list": `"expires_at"`, "revoke": `"ended"`,
+		"purge": `"removed"`, "stats": `"largest_user"`, "watch": `"time"`, "reindex": "reindex", "completion": "zsh",
 	} {
-		for line := range strings.Lines(o.want(text, command, "--help")) {
+		help := o.want(text, append([]string{"help"}, strings.Fields(command)...)...)
+		if !strings.Contains(help, "Example:\n\n    ") || !strings.Contains(help, "sessionctl "+command) {
+			t.Errorf("%s has no example in its help:\n%s", command, help)
+		}
+		for line := range strings.Lines(help) {
 			if line = strings.TrimSuffix(line, "\n"); utf8.RuneCountInString(line) > 80 {
 				t.Errorf("%s --help has a line longer than 80 columns: %s", command, line)
 			}
@@ -258,9 +348,10 @@ func TestCompletion(t *testing.T) {
 	o := start(t)
 	script := o.want("complete -F", "completion", "bash") + `
 		COMP_WORDS=(sessionctl re); COMP_CWORD=1; _sessionctl; echo "${COMPREPLY[@]}"
+		COMP_WORDS=(sessionctl migrate st); COMP_CWORD=2; _sessionctl; echo "${COMPREPLY[@]}"
 		COMP_WORDS=(sessionctl purge --b); COMP_CWORD=2; _sessionctl; echo "${COMPREPLY[@]}"`
 	output, err := exec.CommandContext(t.Context(), "bash", "-c", script).CombinedOutput()
-	if err != nil || string(output) != "revoke reindex\n--budget\n" {
+	if err != nil || string(output) != "revoke reindex\nstatus\n--budget\n" {
 		t.Errorf("completing: %s, %v", output, err)
 	}
 	o.want("bashcompinit", "completion", "zsh")

@@ -17,7 +17,8 @@ type purgeCommand struct {
 }
 
 func (purgeCommand) Help() string {
-	return "With --json it prints how many sessions it removed:\n\n    {\"removed\": 1500}"
+	return "It removes the expired sessions of all applications. With --json it prints how many:\n\n    {\"removed\": 1500}\n\n" +
+		example("purge --budget 1m --quiet")
 }
 
 func (c *purgeCommand) Run(e *environment) error {
@@ -39,13 +40,13 @@ func (c *purgeCommand) Run(e *environment) error {
 			e.print("\n")
 		}
 		if err != nil {
-			return fmt.Errorf("%d expired sessions removed, then: %w", n, err)
+			return fmt.Errorf("%s removed, then: %w", count(n, "expired session"), err)
 		}
 		switch {
 		case c.JSON:
 			return e.printJSON(map[string]int64{"removed": n})
 		case !c.Quiet:
-			e.print("%d expired sessions removed\n", n)
+			e.print("%s removed\n", count(n, "expired session"))
 		}
 		return nil
 	})
@@ -87,29 +88,47 @@ func bar(done, all int64) string {
 
 type reindexCommand struct{}
 
+func (reindexCommand) Help() string { return example("reindex") }
+
 func (reindexCommand) Run(e *environment) error {
-	return e.withCache(func(cache *cache) error { return cache.Reindex(e) })
+	return e.withCache(func(cache *cache) error {
+		if err := cache.Reindex(e); err != nil {
+			return err
+		}
+		e.print("The indexes of session_cache have been rebuilt.\n")
+		return nil
+	})
 }
 
 type completionCommand struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 }
 
+func (completionCommand) Help() string {
+	return "Example:\n\n    eval \"$(sessionctl completion bash)\""
+}
+
 // Run prints a script for the shell to evaluate: eval "$(sessionctl completion bash)".
 func (c *completionCommand) Run(e *environment, parsed *kong.Context) error { //nolint:unparam // kong wants an error
 	var names []string
-	flags := map[string][]string{}
+	words := map[string][]string{} // the directions of migrate, and flags
 	for _, command := range parsed.Model.Children {
 		names = append(names, command.Name)
-		for _, flag := range command.Flags {
-			flags[command.Name] = append(flags[command.Name], "--"+flag.Name)
+		for _, direction := range command.Children {
+			words[command.Name] = append(words[command.Name], direction.Name)
+		}
+		for _, flag := range flags(command) {
+			words[command.Name] = append(words[command.Name], "--"+flag.Name)
 		}
 	}
 	if c.Shell == "fish" {
 		e.print("complete -c sessionctl -f\n")
 		for _, command := range parsed.Model.Children {
 			e.print("complete -c sessionctl -n __fish_use_subcommand -a %s -d %q\n", command.Name, command.Help)
-			for _, flag := range command.Flags {
+			for _, direction := range command.Children {
+				e.print("complete -c sessionctl -n '__fish_seen_subcommand_from %s' -a %s -d %q\n", command.Name, direction.Name, direction.Help)
+			}
+			for _, flag := range flags(command) {
 				e.print("complete -c sessionctl -n '__fish_seen_subcommand_from %s' -l %s -d %q\n", command.Name, flag.Name, flag.Help)
 			}
 		}
@@ -120,10 +139,24 @@ func (c *completionCommand) Run(e *environment, parsed *kong.Context) error { //
 	}
 	e.print("_sessionctl() {\n\tlocal words=%q\n\tcase ${COMP_WORDS[1]} in\n", strings.Join(names, " "))
 	for _, name := range names {
-		if len(flags[name]) > 0 {
-			e.print("\t%s) [ $COMP_CWORD -gt 1 ] && words=%q ;;\n", name, strings.Join(flags[name], " "))
+		if len(words[name]) > 0 {
+			e.print("\t%s) [ $COMP_CWORD -gt 1 ] && words=%q ;;\n", name, strings.Join(words[name], " "))
 		}
 	}
 	e.print("\tesac\n\tCOMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -F _sessionctl sessionctl\n")
 	return nil
+}
+
+// flags returns the flags of a command and of its directions, each once.
+func flags(command *kong.Node) (all []*kong.Flag) {
+	seen := map[string]bool{}
+	for _, node := range append([]*kong.Node{command}, command.Children...) {
+		for _, flag := range node.Flags {
+			if !seen[flag.Name] {
+				seen[flag.Name] = true
+				all = append(all, flag)
+			}
+		}
+	}
+	return all
 }

@@ -17,22 +17,84 @@ import (
 )
 
 type migrateCommand struct {
-	Direction string `arg:"" enum:"up,down,status" help:"up: migrate to the newest version; down: migrate one version back, which loses data; status: show what has been applied."`
-	Yes       bool   `help:"With down: do not ask."`
-	JSON      bool   `help:"Print JSON."`
+	Up     upCommand     `cmd:"" help:"Migrate to the newest version."`
+	Down   downCommand   `cmd:"" help:"Migrate one version back, which loses data."`
+	Status statusCommand `cmd:"" help:"Show what has been applied."`
 }
 
-func (migrateCommand) Help() string {
-	return `down says what is lost and asks first. Without a terminal it needs --yes. up and status never ask.
+func (migrateCommand) Help() string { return example("migrate up") }
 
-With --json, status prints
+type upCommand struct {
+	JSON bool `help:"Print JSON."`
+}
+
+func (upCommand) Help() string {
+	return `It never asks. It prints the notices of the server, which say what a migration has changed. ` + helpMigrated("up") + example("migrate up")
+}
+
+func (c *upCommand) Run(e *environment) error {
+	return e.migrate(c.JSON, func(_ *sql.DB, migrations *goose.Provider) error {
+		results, err := migrations.Up(e)
+		if partial, ok := errors.AsType[*goose.PartialError](err); ok {
+			results = partial.Applied
+		}
+		if err == nil && len(results) == 0 && !c.JSON {
+			version, err := migrations.GetDBVersion(e)
+			if err != nil {
+				return err
+			}
+			e.print("Nothing to do: the table is at version %d, the newest.\n", version)
+		}
+		return e.migrated(results, err, c.JSON)
+	})
+}
+
+type downCommand struct {
+	Yes  bool `help:"Do not ask."`
+	JSON bool `help:"Print JSON."`
+}
+
+func (downCommand) Help() string {
+	return `It says what is lost and asks first. Without a terminal it needs --yes. ` + helpMigrated("down") + example("migrate down --yes")
+}
+
+func (c *downCommand) Run(e *environment) error {
+	return e.migrate(c.JSON, func(db *sql.DB, migrations *goose.Provider) error {
+		err := e.confirm("migrate down", c.Yes, func() (string, error) { return downQuestion(e, db, migrations) })
+		if err != nil {
+			return err
+		}
+		var results []*goose.MigrationResult
+		result, err := migrations.Down(e)
+		if result != nil {
+			results = append(results, result)
+		}
+		return e.migrated(results, err, c.JSON)
+	})
+}
+
+type statusCommand struct {
+	JSON bool `help:"Print JSON."`
+}
+
+func (statusCommand) Help() string {
+	return `With --json it prints
 
     [{"version": 1, "name": "00001_create.sql", "state": "applied"}]
 
-where state is applied or pending. up and down print what they did:
+where state is applied or pending.
 
-    [{"version": 1, "name": "00001_create.sql", "direction": "up",
-      "duration": 0.02}]`
+` + example("migrate status")
+}
+
+// helpMigrated is the help for migrations up and down.
+func helpMigrated(direction string) string {
+	return fmt.Sprintf(`With --json it prints what it did:
+
+    [{"version": 1, "name": "00001_create.sql", "direction": %q,
+      "duration": 0.02}]
+
+`, direction)
 }
 
 // migrationJSON is a migration, with its state or with what was done.
@@ -44,10 +106,24 @@ type migrationJSON struct {
 	Duration  float64     `json:"duration,omitempty"`
 }
 
-func (c *migrateCommand) Run(e *environment) error {
+// migrate connects to the database and calls work with the migrations. What the server
+// remarks is printed, beside the result if that is JSON.
+func (e *environment) migrate(asJSON bool, work func(db *sql.DB, migrations *goose.Provider) error) error {
 	config, err := pgx.ParseConfig(e.url)
 	if err != nil {
-		return usageError{err}
+		return badURL(err)
+	}
+	out := e.out
+	if asJSON {
+		out = e.errOut
+	}
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
+		fmt.Fprintf(out, "%s: %s\n", notice.Severity, notice.Message)
+		for _, more := range []string{notice.Detail, notice.Hint} {
+			if more != "" {
+				fmt.Fprintf(out, "%s\n", more)
+			}
+		}
 	}
 	db := stdlib.OpenDB(*config)
 	defer db.Close()
@@ -55,62 +131,43 @@ func (c *migrateCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	if c.Direction == "status" {
-		err = c.status(e, migrations)
-	} else {
-		err = c.migrate(e, db, migrations)
-	}
-	return explain(e, db, config.User, err)
+	return explain(e, db, config.User, work(db, migrations))
 }
 
-func (c *migrateCommand) status(e *environment, migrations *goose.Provider) error {
-	statuses, err := migrations.Status(e)
-	if err != nil {
-		return err
-	}
-	documents := []migrationJSON{}
-	for _, status := range statuses {
-		if !c.JSON {
-			e.print("%-9s %s\n", status.State, status.Source.Path)
-		}
-		// Without the time, because goose stores it in the time zone of the process that
-		// migrated.
-		documents = append(documents, migrationJSON{Version: status.Source.Version, Name: status.Source.Path, State: status.State})
-	}
-	if c.JSON {
-		return e.printJSON(documents)
-	}
-	return nil
-}
-
-func (c *migrateCommand) migrate(e *environment, db *sql.DB, migrations *goose.Provider) error {
-	var results []*goose.MigrationResult
-	var err error
-	if c.Direction == "up" {
-		results, err = migrations.Up(e)
-	} else {
-		err = e.confirm("migrate down", c.Yes, func() (string, error) { return downQuestion(e, db, migrations) })
+func (c *statusCommand) Run(e *environment) error {
+	return e.migrate(c.JSON, func(_ *sql.DB, migrations *goose.Provider) error {
+		statuses, err := migrations.Status(e)
 		if err != nil {
 			return err
 		}
-		var result *goose.MigrationResult
-		if result, err = migrations.Down(e); result != nil {
-			results = append(results, result)
+		documents := []migrationJSON{}
+		for _, status := range statuses {
+			if !c.JSON {
+				e.print("%-9s %s\n", status.State, status.Source.Path)
+			}
+			// Without the time, because goose stores it in the time zone of the process that
+			// migrated.
+			documents = append(documents, migrationJSON{Version: status.Source.Version, Name: status.Source.Path, State: status.State})
 		}
-	}
-	if partial, ok := errors.AsType[*goose.PartialError](err); ok {
-		results = partial.Applied
-	}
+		if c.JSON {
+			return e.printJSON(documents)
+		}
+		return nil
+	})
+}
+
+// migrated prints what a migration has done, also if it failed then.
+func (e *environment) migrated(results []*goose.MigrationResult, err error, asJSON bool) error {
 	documents := []migrationJSON{}
 	for _, result := range results {
-		if !c.JSON {
+		if !asJSON {
 			e.print("%s\n", result)
 		}
 		documents = append(documents, migrationJSON{
 			Version: result.Source.Version, Name: result.Source.Path, Direction: result.Direction, Duration: result.Duration.Seconds(),
 		})
 	}
-	if c.JSON {
+	if asJSON {
 		return errors.Join(err, e.printJSON(documents))
 	}
 	return err
@@ -134,8 +191,8 @@ func downQuestion(e *environment, db *sql.DB, migrations *goose.Provider) (quest
 		if err := db.QueryRowContext(e, "SELECT count(*) FROM session_cache").Scan(&n); err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("migrate down undoes %s:\n\n%s\nThe table holds %d sessions, expired ones included. Go on?",
-			status.Source.Path, downComment(string(text)), n), nil
+		return fmt.Sprintf("migrate down undoes %s:\n\n%s\nThe table holds %s, expired ones included. Go on?",
+			status.Source.Path, downComment(string(text)), count(n, "session")), nil
 	}
 	return "", goose.ErrNoNextVersion
 }

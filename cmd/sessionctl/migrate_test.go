@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +21,7 @@ func TestMigrate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.do(0, "set", "--user", "{}")
+	o.do(0, "set", "--user-json", "{}")
 
 	o.input = "y\n" // nobody sees the question: it is not an answer
 	_, errOut := o.both(exitUsage, "migrate", "down")
@@ -40,7 +42,7 @@ func TestMigrate(t *testing.T) {
 	}
 	o.input = "y\n"
 	out := o.want(newest, "migrate", "down")
-	for _, told := range []string{downComment(string(text)), "holds 1 sessions", "[y/N] OK"} {
+	for _, told := range []string{downComment(string(text)), "holds 1 session,", "[y/N] OK"} {
 		if !strings.Contains(out, told) {
 			t.Errorf("migrate down does not say %q:\n%s", told, out)
 		}
@@ -52,6 +54,7 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("migrate up asks:\n%s", up)
 	}
 	o.want("live sessions", "stats")
+	o.want(fmt.Sprintf("Nothing to do: the table is at version %d", len(names)), "migrate", "up")
 
 	o.terminal = false
 	for _, name := range slices.Backward(names) {
@@ -64,6 +67,33 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	o.do(exitFailed, "migrate", "down")
+}
+
+// TestMigrateShowsNotices has the server remark on every new table.
+func TestMigrateShowsNotices(t *testing.T) {
+	suite.Require(t, suite.OwnDatabase, suite.Undistributed)
+	o := start(t)
+	down := func() {
+		for range migrationNames(t) {
+			o.do(0, "migrate", "down", "--yes")
+		}
+	}
+	down()
+	if _, err := o.connect().Exec(t.Context(), `
+		CREATE FUNCTION remark() RETURNS event_trigger LANGUAGE plpgsql AS $$
+		BEGIN RAISE NOTICE 'three rows are dropped' USING DETAIL = 'their ids are no UUIDs'; END $$;
+		CREATE EVENT TRIGGER remark ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION remark()`); err != nil {
+		t.Fatal(err)
+	}
+	const notice = "NOTICE: three rows are dropped\ntheir ids are no UUIDs\n"
+	o.want(notice, "migrate", "up")
+
+	down()
+	var out, errOut bytes.Buffer
+	code := run(t.Context(), []string{"--database-url", o.url, "migrate", "up", "--json"}, nil, &out, &errOut, false)
+	if code != 0 || errOut.String() != notice || strings.Contains(out.String(), "NOTICE") {
+		t.Errorf("migrate up --json: exit code %d\n%s\n%s", code, &out, &errOut)
+	}
 }
 
 // TestEveryMigrationSaysWhatDownLoses: the question of migrate down shows it.

@@ -17,18 +17,20 @@ import (
 )
 
 type getCommand struct {
+	application
 	ID string `arg:"" help:"The session's id."`
 }
 
 func (getCommand) Help() string {
-	return "It prints the user's JSON as it is stored. On a terminal, control characters are escaped."
+	return "It prints the user's JSON as it is stored. On a terminal, control characters are escaped.\n\n" +
+		example("get 9c1d8a52-4a1f-4d43-8f0e-0d7a5b0b6c11")
 }
 
 func (c *getCommand) Run(e *environment) error {
 	return e.withCache(func(cache *cache) error {
 		user, ok, err := cache.Get(e, c.ID)
 		if err == nil && !ok {
-			err = errNoSession
+			err = fmt.Errorf("%w: no live plain session has this id", errNoSession)
 		}
 		if err != nil {
 			return err
@@ -39,22 +41,27 @@ func (c *getCommand) Run(e *environment) error {
 		}
 		_, err = fmt.Fprintf(out, "%s\n", user)
 		return err
-	})
+	}, sessioncache.WithAudience(c.name()))
 }
 
 type setCommand struct {
-	ID       string        `arg:"" optional:"" help:"The session's id (default: a new one, which is printed)."`
-	User     string        `placeholder:"JSON" help:"The user's JSON (default: read from standard input)."`
+	application
+	ID       string        `arg:"" optional:"" help:"The session's id (default: a new one)."`
+	UserJSON string        `name:"user-json" placeholder:"JSON" help:"The user's JSON (default: read from standard input)."`
 	Lifetime time.Duration `default:"1h" help:"How long the session lives."`
 	JSON     bool          `help:"Print JSON."`
 }
 
 func (setCommand) Help() string {
-	return "With --json it prints the session's id:\n\n    {\"id\": \"9c1d8a52-4a1f-4d43-8f0e-0d7a5b0b6c11\"}"
+	return `It prints the session's id. With --json it prints
+
+    {"id": "9c1d8a52-4a1f-4d43-8f0e-0d7a5b0b6c11"}
+
+` + example(`set --lifetime 2h --user-json '{"user_id":"u1"}'`)
 }
 
 func (c *setCommand) Run(e *environment) error {
-	user := []byte(c.User)
+	user := []byte(c.UserJSON)
 	if len(user) == 0 {
 		var err error
 		if user, err = read(e, io.ReadAll); err != nil {
@@ -72,22 +79,87 @@ func (c *setCommand) Run(e *environment) error {
 		if err := cache.Set(e, id, json.RawMessage(user)); err != nil {
 			return err
 		}
-		switch {
-		case c.JSON:
+		if c.JSON {
 			return e.printJSON(map[string]string{"id": id})
-		case c.ID == "":
-			e.print("%s\n", id)
 		}
+		e.print("%s\n", id)
 		return nil
-	}, sessioncache.WithLifetime(c.Lifetime))
+	}, sessioncache.WithLifetime(c.Lifetime), sessioncache.WithAudience(c.name()))
 }
 
 type deleteCommand struct {
-	ID string `arg:"" help:"The session's id."`
+	application
+	ID   string `arg:"" help:"The id of a plain session, or the handle of a session with a token."`
+	JSON bool   `help:"Print JSON."`
+}
+
+func (deleteCommand) Help() string {
+	return helpEnded + example("delete 9c1d8a52-4a1f-4d43-8f0e-0d7a5b0b6c11")
 }
 
 func (c *deleteCommand) Run(e *environment) error {
-	return e.withCache(func(cache *cache) error { return cache.Delete(e, c.ID) })
+	id, err := sid.Parse(c.ID)
+	if err != nil {
+		return usageError{err}
+	}
+	return e.withCache(func(cache *cache) error {
+		n, err := deleteSession(e, cache, id, c.name())
+		return e.ended(n, err, c.JSON)
+	}, sessioncache.WithAudience(c.name()))
+}
+
+// deleteSession ends a session of either kind, and returns how many. Tx waits for near
+// caches because of the call of DeleteSession, whatever that finds.
+func deleteSession(ctx context.Context, sessions *cache, id sid.ID, audience string) (n int64, err error) {
+	err = sessions.Tx(ctx, func(tx pgx.Tx, sessions *cache) error {
+		was, err := sessions.DeleteSession(ctx, sid.Handle(id))
+		if err != nil {
+			return err
+		}
+		if was {
+			n = 1
+			return nil
+		}
+		n, err = db.New(tx).DeleteSession(ctx, db.DeleteSessionParams{SessionID: id, Audience: audience})
+		if err != nil {
+			return fmt.Errorf("end a plain session: %w: %w", sessioncache.ErrUnavailable, err)
+		}
+		return nil
+	})
+	return n, err
+}
+
+const helpEnded = `With --json it prints how many sessions it ended, expired ones that are not purged yet included:
+
+    {"ended": 1}
+
+`
+
+// ended says how many sessions a command has ended. None is errNoSession.
+func (e *environment) ended(n int64, err error, asJSON bool) error {
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		if err := e.printJSON(map[string]int64{"ended": n}); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
+		return errNoSession
+	}
+	if !asJSON {
+		e.print("%s ended\n", count(n, "session"))
+	}
+	return nil
+}
+
+// count is a number of things.
+func count(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // userID is a user's id. The empty id is refused: a script passes it if its variable is
@@ -102,6 +174,7 @@ func (u userID) Validate() error {
 }
 
 type listCommand struct {
+	application
 	User userID `required:"" placeholder:"ID" help:"The user's id."`
 	JSON bool   `help:"Print JSON."`
 }
@@ -116,7 +189,9 @@ func (listCommand) Help() string {
       "deadline": "2026-01-02T16:04:05Z",
       "ttl": 3600}]
 
-where ttl is how long the session still lives if it is not used.`
+where ttl is how long the session still lives if it is not used.
+
+` + example("list --user u1")
 }
 
 // sessionJSON is a session in list --json.
@@ -144,6 +219,10 @@ func (c *listCommand) Run(e *environment) error {
 			}
 			return e.printJSON(documents)
 		}
+		if len(sessions) == 0 {
+			e.print("The user %q has no live sessions with tokens.\n", c.User)
+			return nil
+		}
 		table := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "HANDLE\tCREATED\tAUTHENTICATED\tEXPIRES\tTTL")
 		for _, session := range sessions {
@@ -151,12 +230,13 @@ func (c *listCommand) Run(e *environment) error {
 				session.AuthenticatedAt.Format(time.RFC3339), session.ExpiresAt.Format(time.RFC3339), session.TTL.Round(time.Second))
 		}
 		return table.Flush()
-	})
+	}, sessioncache.WithAudience(c.name()))
 }
 
 type revokeCommand struct {
-	User   userID       `xor:"whose" required:"" placeholder:"ID" help:"End all sessions of this user, plain ones too."`
-	Handle *sid.Handle  `xor:"whose" required:"" help:"End this session."`
+	application
+	User   userID       `xor:"whose" required:"" placeholder:"ID" help:"End all sessions of the user with this id, plain ones too."`
+	Handle *sid.Handle  `xor:"whose" required:"" help:"End the session with this handle. (For a plain session: delete.)"`
 	All    bool         `xor:"whose" required:"" help:"End all sessions: of every application, or of the one that --audience names."`
 	Except []sid.Handle `placeholder:"HANDLE" help:"With --user: keep this session. Can be repeated."`
 	Yes    bool         `help:"With --all: do not ask."`
@@ -164,11 +244,7 @@ type revokeCommand struct {
 }
 
 func (revokeCommand) Help() string {
-	return `--all asks first. Without a terminal it needs --yes.
-
-With --json it prints how many sessions it ended, stored expired ones included:
-
-    {"ended": 2}`
+	return "--all asks first. Without a terminal it needs --yes.\n\n" + helpEnded + example("revoke --user u1")
 }
 
 func (c *revokeCommand) Run(e *environment) error {
@@ -177,40 +253,34 @@ func (c *revokeCommand) Run(e *environment) error {
 	}
 	return e.withCache(func(cache *cache) error {
 		n, err := c.revoke(e, cache)
-		if err != nil {
-			return err
-		}
-		if c.JSON {
-			return e.printJSON(map[string]int64{"ended": n})
-		}
-		e.print("%d sessions ended\n", n)
-		return nil
-	})
+		return e.ended(n, err, c.JSON)
+	}, sessioncache.WithAudience(c.name()))
 }
 
 func (c *revokeCommand) revoke(e *environment, cache *cache) (n int64, err error) {
 	switch {
 	case c.All:
-		err := e.confirm("revoke --all", c.Yes, func() (string, error) { return revokeAllQuestion(e, cache) })
+		err := e.confirm("revoke --all", c.Yes, func() (string, error) { return c.question(e, cache) })
 		if err != nil {
 			return 0, err
 		}
-		if e.audience != nil {
+		if c.Audience != nil {
 			return cache.DeleteAudience(e)
 		}
 		return deleteAllSessions(e, cache)
 	case c.Handle != nil:
 		was, err := cache.DeleteSession(e, *c.Handle)
-		if err == nil && !was {
-			err = errNoSession
+		if was {
+			n = 1
 		}
-		return 1, err
+		return n, err
 	default:
 		return cache.DeleteUserSessions(e, string(c.User), c.Except...)
 	}
 }
 
-// deleteAllSessions ends the sessions of every application. A Cache cannot do that.
+// deleteAllSessions ends the sessions of every application, and waits for near caches. A
+// Cache cannot do the first.
 func deleteAllSessions(ctx context.Context, sessions *cache) (n int64, err error) {
 	err = sessions.Tx(ctx, func(tx pgx.Tx, _ *cache) error {
 		if n, err = db.New(tx).DeleteAllSessions(ctx); err != nil {
@@ -218,14 +288,17 @@ func deleteAllSessions(ctx context.Context, sessions *cache) (n int64, err error
 		}
 		return nil
 	})
+	if err == nil {
+		err = sessions.AwaitNearCaches(ctx)
+	}
 	return n, err
 }
 
-// revokeAllQuestion asks whether to log everybody out.
-func revokeAllQuestion(e *environment, cache *cache) (question string, err error) {
-	if e.audience != nil { // not the number: Stats counts all applications
-		return fmt.Sprintf("Log everybody out of the application %q?", *e.audience), nil
+// question asks whether to log everybody out.
+func (c *revokeCommand) question(e *environment, cache *cache) (question string, err error) {
+	if c.Audience != nil { // not the number: Stats counts all applications
+		return fmt.Sprintf("Log everybody out of the application %q?", *c.Audience), nil
 	}
 	stats, err := cache.Stats(e)
-	return fmt.Sprintf("Log everybody out of all applications: %d live sessions?", stats.Live), err
+	return fmt.Sprintf("Log everybody out of all applications: %s?", count(stats.Live, "live session")), err
 }

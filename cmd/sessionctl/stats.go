@@ -17,10 +17,11 @@ type statsCommand struct {
 func (statsCommand) Help() string {
 	return `With --json it prints
 
-    {"live": 12, "expired": 3, "oldest_expired": 61.5,
-     "most_of_one_user": 2}
+    {"live": 12, "expired": 3, "oldest_expired": 61.5, "largest_user": 2}
 
-where oldest_expired is how long ago, in seconds, the oldest of the expired sessions has expired. It is 0 if there is none.`
+where oldest_expired is how long ago, in seconds, the oldest of the expired sessions has expired (0 if there is none), and largest_user is how many sessions one user has at most. The sessions of all applications count.
+
+` + example("stats --json")
 }
 
 // statsJSON is what stats --json and watch --json print.
@@ -28,7 +29,7 @@ type statsJSON struct {
 	Live          int64   `json:"live"`
 	Expired       int64   `json:"expired"`
 	OldestExpired float64 `json:"oldest_expired"`
-	LargestUser   int64   `json:"most_of_one_user"`
+	LargestUser   int64   `json:"largest_user"`
 }
 
 func asJSON(stats sessioncache.Stats) statsJSON {
@@ -58,7 +59,7 @@ func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string)
 	fmt.Fprintf(table, "live sessions\t%d%s\n", stats.Live, ofLive)
 	fmt.Fprintf(table, "expired, to be purged\t%d%s\n", stats.Expired, ofExpired)
 	fmt.Fprintf(table, "the oldest expired\t%s\n", oldest)
-	fmt.Fprintf(table, "most of one user\t%d\n", stats.LargestUser)
+	fmt.Fprintf(table, "largest user\t%d\n", stats.LargestUser)
 	return table.Flush()
 }
 
@@ -72,8 +73,10 @@ func (watchCommand) Help() string {
 	return `With --json each line is the time and the numbers of stats --json. If the database did not answer, it is the time and the error:
 
     {"time": "2026-01-02T15:04:05Z", "live": 12, "expired": 3,
-     "oldest_expired": 61.5, "most_of_one_user": 2}
-    {"time": "2026-01-02T15:04:07Z", "error": "…"}`
+     "oldest_expired": 61.5, "largest_user": 2}
+    {"time": "2026-01-02T15:04:07Z", "error": "…"}
+
+` + example("watch --every 10s --times 6")
 }
 
 func (c *watchCommand) Run(e *environment) error {
@@ -97,12 +100,12 @@ func (c *watchCommand) Run(e *environment) error {
 			case err != nil && before == nil:
 				return err
 			case err != nil && c.JSON:
-				document := map[string]any{"time": time.Now().UTC(), "error": err.Error()}
+				document := map[string]any{"time": time.Now().UTC(), "error": message(err)}
 				if err := e.printJSON(document); err != nil {
 					return err
 				}
 			case err != nil: // an outage may end: watch goes on
-				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), err)
+				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), message(err))
 			default:
 				now := &sample{stats, time.Now()}
 				if err := show(now, before); err != nil {

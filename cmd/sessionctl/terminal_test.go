@@ -42,7 +42,7 @@ func TestNothingCommandsTheTerminal(t *testing.T) {
 	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	o := start(t)
 	user := "{ \"user_id\":\r\n\t\"" + dangerous + "\" }"
-	id := strings.TrimSpace(o.do(0, "set", "--user", user))
+	id := strings.TrimSpace(o.do(0, "set", "--user-json", user))
 	if out := o.do(0, "get", id); out != user+"\n" {
 		t.Errorf("off a terminal get prints %q; want %q", out, user)
 	}
@@ -58,7 +58,7 @@ func TestNothingCommandsTheTerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, errOut := o.both(exitFailed, "set", "--user", user); !strings.Contains(errOut, escaped) {
+	if _, errOut := o.both(exitFailed, "set", "--user-json", user); !strings.Contains(errOut, escaped) {
 		t.Errorf("set shows the server's error as %q; want %q in it", errOut, escaped)
 	}
 	if _, errOut := o.both(exitUsage, dangerous); !strings.Contains(errOut, escaped) {
@@ -87,7 +87,7 @@ func TestCtrlCEndsPrompts(t *testing.T) {
 	suite.Require(t, suite.OwnTable)
 	o := start(t)
 	id, unused := sid.New().String(), sid.New().String()
-	o.do(0, "set", id, "--user", "{}")
+	o.do(0, "set", id, "--user-json", "{}")
 	for _, test := range []struct {
 		answer, end string
 		arguments   []string
