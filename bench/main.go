@@ -6,8 +6,9 @@
 //	go run . -help
 //
 // It starts PostgreSQL and Redis itself, prints a table, and writes latest.md,
-// latest.json and latest.svg to the folder that -out names. A part of it, or other settings,
-// writes files named after them: latest is always a whole run with the default settings.
+// latest.json and latest.svg to the folder that -out names. (Git ignores the JSON, which has
+// every sample.) A part of it, or other settings, writes files named after them: latest is
+// always a whole run with the default settings.
 package main
 
 import (
