@@ -118,7 +118,7 @@ func (e *environment) migrate(asJSON bool, work func(db *sql.DB, migrations *goo
 		out = e.errOut
 	}
 	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
-		fmt.Fprintf(out, "%s: %s\n", notice.Severity, notice.Message)
+		fmt.Fprintf(out, "%s: %s\n", notice.SeverityUnlocalized, notice.Message)
 		for _, more := range []string{notice.Detail, notice.Hint} {
 			if more != "" {
 				fmt.Fprintf(out, "%s\n", more)
