@@ -7,30 +7,14 @@ GOOSE := $(shell sed -n 's/^..go:generate \(.*goose@[^ ]*\).*/\1/p' tools.go)
 SQLC := $(shell sed -n 's/^..go:generate \(.*sqlc@[^ ]*\).*/\1/p' tools.go)
 WITH_POSTGRES := go run ./sessioncache/sessiontest/withpostgres
 
-# $(call need,a command that succeeds where it is,its Debian packages)
-# Root on Debian gets them. Everybody else is told the command of their system.
+# $(call need,a command that succeeds where it is,its Debian packages,what tells others how to get it)
+# Root on Debian gets them.
 define need
 @{ $(1); } >/dev/null 2>&1 || \
 if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(2); \
 else \
-	sudo= ID= ID_LIKE=; \
-	[ "$$(id -u)" = 0 ] || sudo='sudo '; \
-	[ ! -r /etc/os-release ] || . /etc/os-release; \
-	case "$$(uname) $$ID $$ID_LIKE:$(2)" in \
-	*debian*:*)          install="$${sudo}apt-get install $(2)" ;; \
-	*fedora*:postgresql) install="$${sudo}dnf install postgresql-server" ;; \
-	*fedora*:gcc*)       install="$${sudo}dnf install gcc" ;; \
-	*fedora*:*)          install="$${sudo}dnf install $(2)" ;; \
-	*alpine*:gcc*)       install="$${sudo}apk add gcc musl-dev" ;; \
-	*alpine*:*)          install="$${sudo}apk add $(2)" ;; \
-	Darwin*:postgresql)  install='brew install postgresql@18' ;; \
-	Darwin*:gcc*)        install='xcode-select --install' ;; \
-	Darwin*:*)           install='brew install $(2)' ;; \
-	*_NT*:postgresql)    install='winget install Docker.DockerDesktop' ;; \
-	*)                   install='what Debian calls $(2)' ;; \
-	esac; \
-	printf 'Something is missing here. Install it:\n\t%s\n' "$$install" >&2; exit 1; \
+	$(or $(3),echo 'Install what Debian calls $(2).' >&2; exit 1); \
 fi
 endef
 
@@ -168,21 +152,21 @@ test-citus: compiler ## run the tests on Citus (SESSIONCACHE_DATABASE_URL)
 	go test -race -shuffle=on -count=1 -p 1 $(ARGS) ./...
 
 .PHONY: test-mutations
-test-mutations: postgresql ## break the near cache in every way
+test-mutations: postgresql ## break the near cache in every way (up to 90 minutes)
 	cd systemtest && go test -count=1 -v -timeout 90m -run TestMutations ./... -args -mutations
 
 .PHONY: systemtest
-systemtest: test-pgbouncer test-browser ## check 240 histories, PgBouncer and browsers
+systemtest: test-pgbouncer test-browser ## 240 histories, PgBouncer, browsers (up to 45 minutes)
 	$(FAULTS) -timeout 30m ./... -args -histories=15 -near=5s
 
 .PHONY: soak
-soak: postgresql ## check 1,120 histories, and near caches under faults
+soak: postgresql ## 1,120 histories, near caches under faults (2 hours)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m -near=1m
 
 .PHONY: postgresql
 postgresql:
-	$(call need,test -n "$$SESSIONCACHE_DATABASE_URL" || command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || ls /opt/homebrew/opt/postgresql@*/bin/initdb || ls /usr/local/opt/postgresql@*/bin/initdb || docker info,postgresql)
+	$(call need,test -n "$$SESSIONCACHE_DATABASE_URL" || command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || ls /opt/homebrew/opt/postgresql@*/bin/initdb || ls /usr/local/opt/postgresql@*/bin/initdb || docker info,postgresql,$(WITH_POSTGRES) true)
 
 # The race detector and sqlc's parser are C.
 .PHONY: compiler
