@@ -27,10 +27,12 @@ help: ## print this
 
 .PHONY: run
 run: postgresql ## run sessions from login to purge
+	@echo 'Compiling examples/lifecycle, which takes up to a minute the first time.'
 	@go run ./examples/lifecycle
 
 .PHONY: webapp
 webapp: postgresql ## try logins in a browser (ARGS="-lifetime 2m")
+	@echo 'Compiling examples/webapp, which takes up to a minute the first time.'
 	@go run ./examples/webapp $(ARGS)
 
 .PHONY: migrate
@@ -41,7 +43,7 @@ migrate: ## migrate the database at DATABASE_URL
 ##@ Test
 
 .PHONY: test
-test: postgresql compiler ## run the tests (ARGS="-run Renew -v")
+test: postgresql compiler ## run the tests (6 minutes; ARGS="-run Renew -v")
 	go test -race -shuffle=on -count=1 $(ARGS) ./...
 
 .PHONY: test-readme
@@ -57,11 +59,11 @@ test-bench: postgresql ## run the benchmark for a moment
 	cd bench && go test -count=1 ./...
 
 .PHONY: test-settings
-test-settings: postgresql ## run the tests at awkward settings
+test-settings: postgresql ## run the tests at awkward settings (10 minutes)
 	cd systemtest && go test -count=1 -v -run TestSettings ./...
 
 .PHONY: test-pgbouncer
-test-pgbouncer: postgresql ## run the tests through PgBouncer
+test-pgbouncer: postgresql ## run the tests through PgBouncer (5 minutes)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	cd systemtest && go test -count=1 -v -run TestPgBouncer ./...
 
@@ -73,14 +75,14 @@ test-browser: postgresql ## have two browsers use the web example
 FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestMutations'
 
 .PHONY: test-faults
-test-faults: postgresql ## check some histories under each fault
+test-faults: postgresql ## check histories under faults (up to 15 minutes)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	$(FAULTS) -timeout 15m ./... -args -histories=3
 
 FUZZTIME := 1m
 
 .PHONY: fuzz
-fuzz: postgresql ## fuzz each target for a minute (FUZZTIME=10m)
+fuzz: postgresql ## fuzz each of 5 targets for a minute (FUZZTIME=10m)
 	@set -e; for target in sid:FuzzParse sid:FuzzParseToken sessioncache:FuzzInterpret sessioncache:FuzzUser sessioncache:FuzzCalls; do \
 		go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./$${target%%:*}; done
 
@@ -97,7 +99,7 @@ generate: compiler ## compile queries/ to db/
 	$(call compiled,find db -name '*.go' ! -name doc.go -delete; cp "$$dir"/db/*.go db/)
 
 .PHONY: check
-check: drift vet vet-sql vet-migrations lint ## run every check that is not a test
+check: drift vet vet-sql vet-migrations lint ## run every check that is not a test (5 minutes)
 
 .PHONY: drift
 drift: compiler ## check that db/ is what queries/ compiles to
@@ -130,7 +132,7 @@ lint: compiler ## run golangci-lint
 ##@ Measure
 
 .PHONY: bench
-bench: postgresql ## measure against others (needs redis-server)
+bench: postgresql ## measure against others (10 minutes; redis-server)
 	cd bench && go run . $(ARGS)
 
 .PHONY: scale
@@ -140,7 +142,7 @@ scale: postgresql ## measure at scale (half an hour, 20 GB)
 ##@ Release
 
 .PHONY: test-versions
-test-versions: ## run the tests on PostgreSQL 15 to 18
+test-versions: ## run the tests on PostgreSQL 15 to 18 (half an hour)
 	systemtest/versions.sh $(VERSIONS_CACHE)
 
 # As docs/scaling.md says.

@@ -1,4 +1,4 @@
-// The lifecycle example runs plain sessions and sessions with tokens from login to purge,
+// The lifecycle example runs sessions with tokens and plain sessions from login to purge,
 // on a throwaway PostgreSQL, and prints each step. It exits with 1 if a step fails. The
 // steps are in package demo.
 package main

@@ -1,4 +1,4 @@
-// Package demo runs plain sessions and sessions with tokens from login to purge, and
+// Package demo runs sessions with tokens and plain sessions from login to purge, and
 // prints each step. It is the code of examples/lifecycle.
 package demo
 
@@ -47,8 +47,8 @@ func run(ctx context.Context, w io.Writer, pool *pgxpool.Pool) error {
 		title string
 		steps []step
 	}{
+		{"A login with a token: its handle gives no access", tokenSteps(ctx, sessions, users[2])},
 		{"A plain session: its id is its key", plainSteps(ctx, sessions, expiring, users[0])},
-		{"A session with a token: its handle opens nothing", tokenSteps(ctx, sessions, users[2])},
 		{"Maintenance", purgeSteps(ctx, sessions)},
 	} {
 		fmt.Fprintf(w, "\n%s\n", part.title)
@@ -62,55 +62,6 @@ func run(ctx context.Context, w io.Writer, pool *pgxpool.Pool) error {
 		}
 	}
 	return nil
-}
-
-func plainSteps(ctx context.Context, sessions, expiring *cache, user sessiontest.User) []step {
-	first, second, third := sid.New().String(), sid.New().String(), sid.New().String()
-	return []step{
-		{`Set under the id "Dr. Evil"`, func() (string, error) {
-			err := sessions.Set(ctx, "Dr. Evil", user)
-			return refused(err, sessioncache.ErrMalformedID)
-		}},
-		{"Set under a random id", func() (string, error) {
-			return "stored for " + sessions.Lifetime().String(), sessions.Set(ctx, first, user)
-		}},
-		{"Get it", func() (string, error) {
-			return found(ctx, sessions, first, *user.FullName)
-		}},
-		{"Update its user's name", func() (string, error) {
-			const name = "Paul B."
-			ok, err := sessions.Update(ctx, first, func(user *sessiontest.User) error {
-				user.FullName = new(name)
-				return nil
-			})
-			if err != nil || !ok {
-				return "", unexpected(ok, err)
-			}
-			return found(ctx, sessions, first, name)
-		}},
-		{"Set the same id again", func() (string, error) {
-			err := sessions.Set(ctx, first, user)
-			return refused(err, sessioncache.ErrConflict)
-		}},
-		{"Get it", func() (string, error) {
-			return absent(ctx, sessions, first)
-		}},
-		{"Set under a second id", func() (string, error) {
-			return "stored", sessions.Set(ctx, second, user)
-		}},
-		{"Delete it", func() (string, error) {
-			return "logged out", sessions.Delete(ctx, second)
-		}},
-		{"Get it", func() (string, error) {
-			return absent(ctx, sessions, second)
-		}},
-		{"Set for a microsecond", func() (string, error) {
-			return "stored", expiring.Set(ctx, third, user)
-		}},
-		{"Get it", func() (string, error) {
-			return absent(ctx, sessions, third)
-		}},
-	}
 }
 
 func tokenSteps(ctx context.Context, sessions *cache, user sessiontest.User) []step {
@@ -188,6 +139,55 @@ func tokenSteps(ctx context.Context, sessions *cache, user sessiontest.User) []s
 				return "", unexpected(ok, err)
 			}
 			return "no session", nil
+		}},
+	}
+}
+
+func plainSteps(ctx context.Context, sessions, expiring *cache, user sessiontest.User) []step {
+	first, second, third := sid.New().String(), sid.New().String(), sid.New().String()
+	return []step{
+		{`Set under the id "Dr. Evil"`, func() (string, error) {
+			err := sessions.Set(ctx, "Dr. Evil", user)
+			return refused(err, sessioncache.ErrMalformedID)
+		}},
+		{"Set under a random id", func() (string, error) {
+			return "stored for " + sessions.Lifetime().String(), sessions.Set(ctx, first, user)
+		}},
+		{"Get it", func() (string, error) {
+			return found(ctx, sessions, first, *user.FullName)
+		}},
+		{"Update its user's name", func() (string, error) {
+			const name = "Paul B."
+			ok, err := sessions.Update(ctx, first, func(user *sessiontest.User) error {
+				user.FullName = new(name)
+				return nil
+			})
+			if err != nil || !ok {
+				return "", unexpected(ok, err)
+			}
+			return found(ctx, sessions, first, name)
+		}},
+		{"Set the same id again", func() (string, error) {
+			err := sessions.Set(ctx, first, user)
+			return refused(err, sessioncache.ErrConflict)
+		}},
+		{"Get it", func() (string, error) {
+			return absent(ctx, sessions, first)
+		}},
+		{"Set under a second id", func() (string, error) {
+			return "stored", sessions.Set(ctx, second, user)
+		}},
+		{"Delete it", func() (string, error) {
+			return "logged out", sessions.Delete(ctx, second)
+		}},
+		{"Get it", func() (string, error) {
+			return absent(ctx, sessions, second)
+		}},
+		{"Set for a microsecond", func() (string, error) {
+			return "stored", expiring.Set(ctx, third, user)
+		}},
+		{"Get it", func() (string, error) {
+			return absent(ctx, sessions, third)
 		}},
 	}
 }
