@@ -39,6 +39,9 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 	}
 	former := t.session.credentials.tokens
 	session := append(options.session, sessioncache.Replacing(former...))
+	if name := t.manager.config.device; name != nil {
+		session = append(session, sessioncache.Device(name(t.session.request)))
+	}
 	if options.carry != nil {
 		session = append(session, carryInto(&user, options.carry))
 	}
@@ -148,8 +151,10 @@ func (t *Tx[T]) accept(token sid.Token) error {
 	formers := slices.DeleteFunc(slices.Clone(t.session.credentials.tokens), func(former sid.Token) bool {
 		return former.Handle() == token.Handle()
 	})
-	if len(formers) > 0 {
-		if err := t.atomically(func(cache *sessioncache.Cache[T]) error { return retire(t.ctx, cache, formers) }); err != nil {
+	// In ascending order, in which all calls lock sessions.
+	slices.SortFunc(formers, func(a, b sid.Token) int { return sid.ID(a.Handle()).Compare(sid.ID(b.Handle())) })
+	for _, former := range formers {
+		if _, err := t.cache.Retire(t.ctx, former); err != nil {
 			return err
 		}
 	}
@@ -157,18 +162,6 @@ func (t *Tx[T]) accept(token sid.Token) error {
 	t.wakeSessions(formers)
 	t.onSuccess(func(w http.ResponseWriter) { t.manager.setCookies(t.ctx, w, t.session, t.cookiesOf(token, session)) })
 	t.reportOnSuccess(Event{Kind: EventAccept, Handle: session.Handle, UserID: session.UserID})
-	return nil
-}
-
-// retire ends the sessions that an accepted one replaces, in ascending order of their
-// handles, as Issue does it.
-func retire[T any](ctx context.Context, cache *sessioncache.Cache[T], tokens []sid.Token) error {
-	slices.SortFunc(tokens, func(a, b sid.Token) int { return sid.ID(a.Handle()).Compare(sid.ID(b.Handle())) })
-	for _, token := range tokens {
-		if _, err := cache.Retire(ctx, token); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

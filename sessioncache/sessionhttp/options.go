@@ -13,7 +13,8 @@ import (
 type Option func(*config)
 
 type config struct {
-	sessionCookie, profileCookie string // newConfig adds the prefix
+	device                       func(r *http.Request) string // nil: devices have no names
+	sessionCookie, profileCookie string                       // newConfig adds the prefix
 
 	domain         string
 	sameSite       http.SameSite
@@ -136,6 +137,18 @@ func WithErrorHandler(handler func(w http.ResponseWriter, r *http.Request, err e
 		panic("sessionhttp: WithErrorHandler: the handler is nil")
 	}
 	return func(c *config) { c.errorHandler = handler }
+}
+
+// WithDevice names the device of each login, for example by its User-Agent. [Session].Device
+// shows the name on a page of the user's devices. The name is cut to 200 characters.
+// WithDevice panics if the function is nil.
+//
+// Default: devices have no names.
+func WithDevice(name func(r *http.Request) string) Option {
+	if name == nil {
+		panic("sessionhttp: WithDevice: the function is nil")
+	}
+	return func(c *config) { c.device = name }
 }
 
 // WithEvents sets a function that receives every [Event], for an audit log. The request

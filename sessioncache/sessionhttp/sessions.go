@@ -10,13 +10,21 @@ import (
 
 // Session is one of a user's sessions, to be shown on a page.
 type Session[T any] struct {
-	// Handle names the session to [Manager.LogoutSession]. It opens nothing and may be
+	// Handle names the session to [Manager.LogoutSession]. It gives no access and may be
 	// shown.
 	Handle string
 
-	User T // as stored in this session; to show a device's name, store it here at login
+	User   T      // as stored in this session
+	Device string // as [WithDevice] named it at login; may be empty
 
-	CreatedAt, AuthenticatedAt, ExpiresAt time.Time // by the database's clock
+	CreatedAt, AuthenticatedAt time.Time // by the database's clock, as all times here
+
+	// LastUsedAt is the last use that extended the session: at most a quarter of the idle
+	// timeout before the last use. Without an idle timeout it is CreatedAt.
+	LastUsedAt time.Time
+
+	ExpiresAt time.Time // with an idle timeout, use extends it up to Deadline
+	Deadline  time.Time
 
 	TTL time.Duration // until ExpiresAt, at the time of the lookup
 
@@ -26,8 +34,9 @@ type Session[T any] struct {
 
 func sessionOf[T any](s sessioncache.Session[T], current bool) Session[T] {
 	return Session[T]{
-		Handle: s.Handle.String(), User: s.User,
-		CreatedAt: s.CreatedAt, AuthenticatedAt: s.AuthenticatedAt, ExpiresAt: s.ExpiresAt, TTL: s.TTL,
+		Handle: s.Handle.String(), User: s.User, Device: s.Device,
+		CreatedAt: s.CreatedAt, AuthenticatedAt: s.AuthenticatedAt, LastUsedAt: s.LastUsedAt,
+		ExpiresAt: s.ExpiresAt, Deadline: s.Deadline, TTL: s.TTL,
 		Current: current, Unreadable: s.State == sessioncache.StateUnreadable,
 	}
 }
@@ -78,7 +87,7 @@ func (m *Manager[T]) Current(ctx context.Context) (Session[T], error) {
 	return sessionOf(session, true), nil
 }
 
-// Sessions lists the live sessions of the request's user, newest first.
+// Sessions lists the live sessions of the request's user, newest first, at most a thousand.
 func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 	const op = "sessions"
 	owner, err := m.findLocked(ctx, op, m.findOwner)

@@ -117,13 +117,6 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 	})
 }
 
-// atomically runs statements in a transaction of their own, or in a savepoint of the
-// application's transaction. So the application can continue its transaction after an
-// error.
-func (t *Tx[T]) atomically(statements func(cache *sessioncache.Cache[T]) error) error {
-	return t.deferNotAwaited(t.cache.Tx(t.ctx, func(_ pgx.Tx, cache *sessioncache.Cache[T]) error { return statements(cache) }))
-}
-
 // onSuccess adds an effect, which runs once all changes have happened.
 func (t *Tx[T]) onSuccess(effect func(w http.ResponseWriter)) {
 	t.effects = append(t.effects, effect)
