@@ -24,6 +24,7 @@ import (
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 	"github.com/rhaptos/sessiondb/sid"
 )
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
 // TestReadme pastes the programs of the README into empty modules and runs them as a

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
 type options struct {

@@ -22,6 +22,7 @@ import (
 	"github.com/rhaptos/sessiondb/examples/observability"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 	"github.com/rhaptos/sessiondb/sid"
 )
 

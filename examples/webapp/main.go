@@ -23,6 +23,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
 func main() {

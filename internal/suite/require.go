@@ -12,6 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+
+	// For the tests of every package that imports this one.
+	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
 // Need is what a test needs of its database.

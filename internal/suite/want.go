@@ -1,8 +1,10 @@
 package suite
 
 import (
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // Eventually waits for what nobody announces. The test fails if that has not happened
@@ -25,4 +27,15 @@ func WantPanic(t *testing.T, f func()) {
 		}
 	}()
 	f()
+}
+
+// WantFits80Columns checks a text that a terminal shows.
+func WantFits80Columns(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		line = strings.ReplaceAll(strings.TrimSuffix(line, "\n"), "\t", strings.Repeat(" ", 8))
+		if columns := utf8.RuneCountInString(line); columns > 80 {
+			t.Errorf("%d columns: %q", columns, line)
+		}
+	}
 }

@@ -23,10 +23,12 @@
 //     a cluster in a temporary folder, on a private Unix socket, without fsync. If
 //     this process is root, they run as the user postgres. The cluster is removed
 //     when the process ends, even if it is killed.
-//  3. Docker, with the image in the environment variable SESSIONCACHE_TEST_IMAGE, or
-//     else postgres:18-alpine. The container is also removed when the process ends.
+//  3. Docker, if package sessiontest/docker is imported, with the image in the
+//     environment variable SESSIONCACHE_TEST_IMAGE, or else postgres:18-alpine. The
+//     container is also removed when the process ends.
 //
-// If there is none of them, the error is [ErrNoServer], which says what to install.
+// If there is none of them, the error is [ErrNoServer], which says what to install and
+// how to use Docker.
 //
 // After the migrations, the SQL statement in the environment variable
 // SESSIONCACHE_TEST_AFTER_MIGRATE is executed, for example to distribute the table. So

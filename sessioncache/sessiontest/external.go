@@ -13,7 +13,16 @@ import (
 const sharesTable = `sessiontest: all tests share one table, because the server of
 SESSIONCACHE_DATABASE_URL does not pass search_path on`
 
-// startExternal uses the server in SESSIONCACHE_DATABASE_URL. Each test gets a schema, or
+// external uses the server in SESSIONCACHE_DATABASE_URL, if it is set.
+func external() starter {
+	url := os.Getenv("SESSIONCACHE_DATABASE_URL")
+	if url == "" {
+		return nil
+	}
+	return func(ctx context.Context, _ []string) (*Server, error) { return startExternal(ctx, url) }
+}
+
+// startExternal uses the server at a connection string. Each test gets a schema, or
 // all tests share one table.
 func startExternal(ctx context.Context, connString string) (*Server, error) {
 	if err := execute(ctx, connString, "SELECT"); err != nil {

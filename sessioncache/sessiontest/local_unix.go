@@ -26,6 +26,17 @@ import (
 //go:embed cluster.sh
 var cluster string
 
+// local runs a server with the binaries on this machine, if there are any.
+func local() starter {
+	bin, ok := pgserver.Binaries()
+	if !ok {
+		return nil
+	}
+	return func(ctx context.Context, settings []string) (*Server, error) {
+		return startLocal(ctx, bin, settings)
+	}
+}
+
 // startLocal runs a new cluster with the binaries on this machine. When this process
 // ends, however it ends, the script's standard input ends. That stops the cluster a
 // moment later.

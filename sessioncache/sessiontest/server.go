@@ -17,14 +17,16 @@ import (
 // wraps it says what to install.
 var ErrNoServer = errors.New("no PostgreSQL server found")
 
-// noServer says what to do on this machine. Docker does not answer either.
-func noServer(docker error) error {
+// noServer says what to do on this machine. docker says how to get a server from Docker.
+func noServer(docker string) error {
 	return fmt.Errorf(`%w; do one of these:
 	%s
-	start Docker
 	export SESSIONCACHE_DATABASE_URL=postgres://user:password@host/database
-(Docker: %w)`, ErrNoServer, pgserver.InstallAdvice(), docker)
+	%s`, ErrNoServer, pgserver.InstallAdvice(), docker)
 }
+
+const importDocker = `start Docker, with this import in the test or the program:
+	import _ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"`
 
 // Server is a PostgreSQL server for tests. Its methods are safe for concurrent use.
 type Server struct {
@@ -54,19 +56,24 @@ type Database struct {
 // the server listens on the TCP port that a [Database]'s URL names. The server of
 // SESSIONCACHE_DATABASE_URL keeps its own settings.
 func Start(ctx context.Context, settings ...string) (*Server, error) {
-	var server *Server
-	var err error
-	if url := os.Getenv("SESSIONCACHE_DATABASE_URL"); url != "" {
-		server, err = startExternal(ctx, url)
-	} else if bin, ok := pgserver.Binaries(); ok {
-		server, err = startLocal(ctx, bin, settings)
-	} else {
-		server, err = startDocker(ctx, settings)
-	}
+	server, err := start(ctx, settings, external(), local(), container())
 	if err != nil {
 		return nil, fmt.Errorf("sessiontest: %w", err)
 	}
 	return server, nil
+}
+
+// starter starts a server. A nil starter stands for a kind of server that is not there.
+type starter func(ctx context.Context, settings []string) (*Server, error)
+
+// start uses the first starter that is there.
+func start(ctx context.Context, settings []string, starters ...starter) (*Server, error) {
+	for _, start := range starters {
+		if start != nil {
+			return start(ctx, settings)
+		}
+	}
+	return nil, noServer(importDocker)
 }
 
 // Use starts a server, calls do with a new database on it, and removes both.

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
 func main() {

@@ -1,4 +1,11 @@
-package sessiontest
+// Package docker makes package sessiontest start PostgreSQL in a container, if it finds no
+// other server. It is for its import only:
+//
+//	import _ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
+//
+// It is a package of its own because Docker's client has many requirements. Only the
+// go.mod of who imports it gets them.
+package docker
 
 import (
 	"bytes"
@@ -15,25 +22,32 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/ory/dockertest/v3"
 	"github.com/ory/dockertest/v3/docker"
+
+	"github.com/rhaptos/sessiondb/internal/pgserver"
 )
+
+func init() {
+	pgserver.StartContainer = start
+}
 
 // containerScript runs PostgreSQL in a container until its standard input ends.
 //
 //go:embed container.sh
 var containerScript string
 
-// startDocker runs PostgreSQL's image in a new container. When this process ends, however
+// start runs PostgreSQL's image in a new container. When this process ends, however
 // it ends, the container's standard input ends. That stops the container a moment later,
 // and Docker removes it. Only if the process is killed while Docker creates the container
 // is the container left behind, not started.
-func startDocker(ctx context.Context, settings []string) (*Server, error) {
-	client, err := dockerClient(ctx)
+func start(ctx context.Context, settings []string) (*pgserver.Container, error) {
+	client, err := newClient(ctx)
 	if err != nil {
-		return nil, noServer(err)
+		return nil, fmt.Errorf("%w: %w", pgserver.ErrNoDaemon, err)
 	}
-	image := dockerImage()
+	image := imageName()
 	if err := pull(ctx, client, image); err != nil {
 		return nil, err
 	}
@@ -86,11 +100,11 @@ func startDocker(ctx context.Context, settings []string) (*Server, error) {
 		defer input.Close()
 		return remove()
 	})
-	return dedicated(*server, "Docker image "+image, stop), nil
+	return &pgserver.Container{URL: *server, Image: image, Stop: stop}, nil
 }
 
-// dockerClient returns a client of a Docker daemon that answers.
-func dockerClient(ctx context.Context) (*docker.Client, error) {
+// newClient returns a client of a Docker daemon that answers.
+func newClient(ctx context.Context) (*docker.Client, error) {
 	pool, err := dockertest.NewPool("")
 	if err != nil {
 		return nil, err
@@ -98,7 +112,7 @@ func dockerClient(ctx context.Context) (*docker.Client, error) {
 	return pool.Client, pool.Client.PingWithContext(ctx)
 }
 
-func dockerImage() string {
+func imageName() string {
 	return cmp.Or(os.Getenv("SESSIONCACHE_TEST_IMAGE"), "postgres:18-alpine")
 }
 
@@ -166,7 +180,7 @@ func waitForServer(ctx context.Context, client *docker.Client, id, password stri
 	for {
 		server, err := address(ctx, client, id, password)
 		if err == nil {
-			err = execute(ctx, server.JoinPath("postgres").String(), "SELECT")
+			err = ping(ctx, server.JoinPath("postgres").String())
 		}
 		if err == nil {
 			return server, nil
@@ -179,6 +193,15 @@ func waitForServer(ctx context.Context, client *docker.Client, id, password stri
 			return nil, err
 		}
 	}
+}
+
+func ping(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return conn.Ping(ctx)
 }
 
 // address returns the address at which Docker has published a container's server.

@@ -1,4 +1,4 @@
-package sessiontest
+package docker_test
 
 import (
 	"context"
@@ -7,19 +7,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/rhaptos/sessiondb/internal/pgserver"
+	"github.com/rhaptos/sessiondb/internal/suite"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
-// TestDocker starts a container where a Docker daemon answers, and checks what
-// Start says where there is neither that nor anything else.
+// TestDocker starts a container where a Docker daemon answers.
 func TestDocker(t *testing.T) {
 	t.Parallel()
-	mark := uniqueName()
-	server, err := startDocker(t.Context(), []string{markSetting(mark)})
-	if errors.Is(err, ErrNoServer) {
-		if !strings.Contains(err.Error(), pgserver.InstallAdvice()) {
-			t.Errorf("without a daemon: %v; want what to install", err)
-		}
+	mark := newMark()
+	server, err := docker.Start(t.Context(), []string{markSetting(mark)})
+	if errors.Is(err, pgserver.ErrNoDaemon) {
 		t.Log("no Docker daemon answers here: nothing was run in a container")
 		return
 	}
@@ -27,31 +27,31 @@ func TestDocker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	database, err := server.NewDatabase(t.Context())
+	conn, err := pgx.Connect(t.Context(), server.URL.JoinPath("postgres").String())
 	if err != nil {
 		t.Error(err)
-	} else if err := execute(t.Context(), database.URL, "SELECT FROM session_cache"); err != nil {
-		t.Error(err)
+	} else {
+		_ = conn.Close(t.Context())
 	}
 	if ids := markedContainers(t, mark); len(ids) != 1 {
 		t.Errorf("containers %v run; want one", ids)
 	}
-	if err := server.Close(); err != nil {
+	if err := server.Stop(); err != nil {
 		t.Error(err)
 	}
 	if ids := markedContainers(t, mark); len(ids) != 0 {
 		t.Errorf("containers %v are left", ids)
 	}
-	t.Log("ran on", server)
+	t.Log("ran on", server.Image)
 }
 
 // TestDockerOfFailedStart: what the server wrote is in the error, and the container
 // is gone.
 func TestDockerOfFailedStart(t *testing.T) {
 	t.Parallel()
-	needDocker(t)
-	mark := uniqueName()
-	_, err := startDocker(t.Context(), []string{markSetting(mark), "max_connections = none"})
+	needDaemon(t)
+	mark := newMark()
+	_, err := docker.Start(t.Context(), []string{markSetting(mark), "max_connections = none"})
 	skipWithoutImage(t, err)
 	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "max_connections": "none"`) {
 		t.Errorf("started with a wrong setting: %v", err)
@@ -62,13 +62,13 @@ func TestDockerOfFailedStart(t *testing.T) {
 // TestDockerOfCancelledStart cancels a start whose container runs.
 func TestDockerOfCancelledStart(t *testing.T) {
 	t.Parallel()
-	needDocker(t)
-	mark := uniqueName()
+	needDaemon(t)
+	mark := newMark()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	started := make(chan error)
 	go func() {
-		_, err := startDocker(ctx, []string{markSetting(mark)})
+		_, err := docker.Start(ctx, []string{markSetting(mark)})
 		started <- err
 	}()
 	for len(markedContainers(t, mark)) == 0 {
@@ -89,9 +89,14 @@ func TestDockerOfCancelledStart(t *testing.T) {
 // TestDockerWithoutImage names an image that no registry has.
 func TestDockerWithoutImage(t *testing.T) {
 	t.Parallel()
-	client := needDocker(t)
+	client := needDaemon(t)
 	const image = "localhost:1/sessiontest/none:1"
-	if err := pull(t.Context(), client, image); !errors.Is(err, errNoImage) || !strings.Contains(err.Error(), image) {
+	if err := docker.Pull(t.Context(), client, image); !errors.Is(err, docker.ErrNoImage) || !strings.Contains(err.Error(), image) {
 		t.Errorf("an image that does not exist: %v; want errNoImage and its name", err)
 	}
+}
+
+func TestOutputFits80Columns(t *testing.T) {
+	t.Parallel()
+	suite.WantFits80Columns(t, "withpostgres: sessiontest: "+docker.NoImage("postgres:18-alpine", errors.New("cause")).Error())
 }

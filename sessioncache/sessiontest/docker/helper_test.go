@@ -1,4 +1,4 @@
-package sessiontest
+package docker_test
 
 import (
 	"errors"
@@ -6,25 +6,33 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ory/dockertest/v3/docker"
+	"github.com/google/uuid"
+	client "github.com/ory/dockertest/v3/docker"
+
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
-// needDocker skips a test where no daemon answers.
-func needDocker(t *testing.T) *docker.Client {
+// needDaemon skips a test where no daemon answers.
+func needDaemon(t *testing.T) *client.Client {
 	t.Helper()
-	client, err := dockerClient(t.Context())
+	daemon, err := docker.NewClient(t.Context())
 	if err != nil {
 		t.Skip("no Docker daemon answers here:", err)
 	}
-	return client
+	return daemon
 }
 
 // skipWithoutImage skips a test where a daemon answers that has no network.
 func skipWithoutImage(t *testing.T, err error) {
 	t.Helper()
-	if errors.Is(err, errNoImage) {
+	if errors.Is(err, docker.ErrNoImage) {
 		t.Skip("nothing was run in a container:", err)
 	}
+}
+
+// newMark returns a mark that no other test has.
+func newMark() string {
+	return uuid.NewString()
 }
 
 // markSetting is a setting by which markedContainers knows a server's container.
@@ -36,17 +44,17 @@ func markSetting(mark string) string {
 // running or not.
 func markedContainers(t *testing.T, mark string) (ids []string) {
 	t.Helper()
-	client, err := dockerClient(t.Context())
+	daemon, err := docker.NewClient(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := client.ListContainers(docker.ListContainersOptions{All: true, Context: t.Context()})
+	all, err := daemon.ListContainers(client.ListContainersOptions{All: true, Context: t.Context()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, one := range all {
-		container, err := client.InspectContainerWithContext(one.ID, t.Context())
-		if _, gone := errors.AsType[*docker.NoSuchContainer](err); gone {
+		container, err := daemon.InspectContainerWithContext(one.ID, t.Context())
+		if _, gone := errors.AsType[*client.NoSuchContainer](err); gone {
 			continue
 		}
 		if err != nil {
