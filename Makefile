@@ -82,8 +82,8 @@ test-faults: postgresql ## check histories under faults (up to 15 minutes)
 FUZZTIME := 1m
 
 .PHONY: fuzz
-fuzz: postgresql ## fuzz each of 5 targets for a minute (FUZZTIME=10m)
-	@set -e; for target in sid:FuzzParse sid:FuzzParseToken sessioncache:FuzzInterpret sessioncache:FuzzUser sessioncache:FuzzCalls; do \
+fuzz: postgresql ## fuzz each of 7 targets for a minute (FUZZTIME=10m)
+	@set -e; for target in sid:FuzzParse sid:FuzzParseToken sessioncache:FuzzInterpret sessioncache:FuzzUser sessioncache:FuzzCalls sessioncache:FuzzUserID sessioncache/sessionhttp:FuzzNext; do \
 		go test -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s ./$${target%%:*}; done
 
 ##@ Change something

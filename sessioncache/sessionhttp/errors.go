@@ -75,7 +75,8 @@ func failed(op string, err error) error {
 
 // Error answers a request that failed. A browser that navigates is redirected to the page
 // of [WithLoginPage] for [ErrNoSession], and to the page of [WithReauthenticationPage]
-// for [ErrNotFresh]. All other requests, and those without such a page, go to the error
+// for [ErrNotFresh]. The address has the page that the request was for as ?next=, unless it
+// is longer than 2,000 bytes ([Manager.Next]). All other requests, and those without such a page, go to the error
 // handler; [WithErrorHandler] describes the default. The answer does not show the cause.
 func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
 	page := ""
@@ -87,7 +88,7 @@ func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	switch {
 	case page != "" && isNavigation(r) && !m.takesBearer(r) && !m.headersSent(r):
-		http.Redirect(w, r, page, http.StatusSeeOther)
+		http.Redirect(w, r, withNext(page, r), http.StatusSeeOther)
 	case m.config.errorHandler != nil:
 		m.config.errorHandler(w, r, err)
 	default:

@@ -57,7 +57,7 @@ func Example() {
 		} else if err := sessions.Login(w, r, account); err != nil {
 			sessions.Error(w, r, err) // 503 when the database does not answer
 		} else {
-			http.Redirect(w, r, "/", http.StatusSeeOther)
+			http.Redirect(w, r, sessions.Next(r, "/"), http.StatusSeeOther)
 		}
 	})
 	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
@@ -227,7 +227,7 @@ func ExampleManager_Login() {
 			sessions.Error(w, r, err)
 			return
 		}
-		http.Redirect(w, r, "/", http.StatusSeeOther)
+		http.Redirect(w, r, sessions.Next(r, "/"), http.StatusSeeOther)
 	})
 }
 
@@ -286,6 +286,14 @@ func ExampleManager_MustUser() {
 	http.Handle("GET /account", sessions.Require(http.HandlerFunc(account)))
 }
 
+// A login page that passes the page to return to on in its form.
+func ExampleManager_Next() {
+	http.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `<form method="post" action="/login"><input type="hidden" name="next" value="%s">
+			<input name="name" placeholder="Name"><button>Log in</button></form>`, html.EscapeString(sessions.Next(r, "/")))
+	})
+}
+
 // The page that RequireFresh sends to.
 func ExampleManager_Reauthenticated() {
 	http.HandleFunc("POST /confirm", func(w http.ResponseWriter, r *http.Request) {
@@ -298,7 +306,7 @@ func ExampleManager_Reauthenticated() {
 			sessions.Error(w, r, err)
 			return
 		}
-		http.Redirect(w, r, "/password", http.StatusSeeOther)
+		http.Redirect(w, r, sessions.Next(r, "/account"), http.StatusSeeOther)
 	})
 }
 

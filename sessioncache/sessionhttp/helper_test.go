@@ -519,7 +519,7 @@ func (b *browser) get(t *testing.T, header http.Header, page http.Handler) *http
 }
 
 // unreachable is a pool that cannot connect.
-func unreachable(t *testing.T) *pgxpool.Pool {
+func unreachable(t testing.TB) *pgxpool.Pool {
 	t.Helper()
 	pool, err := pgxpool.New(t.Context(), "postgres://nobody@127.0.0.1:1/nothing")
 	if err != nil {

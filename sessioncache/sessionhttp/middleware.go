@@ -44,7 +44,8 @@ func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 // Require protects pages that need a login. Requests without a login are answered by
 // [Manager.Error]: a browser that navigates is redirected to the login page, and all
 // other requests are answered 401. (A browser navigates if Sec-Fetch-Mode is navigate, or
-// if that header is absent and Accept names text/html.) If the database does not answer,
+// if that header is absent and Accept names text/html.) After a GET or HEAD, the address of
+// the login page has the page as ?next= ([Manager.Next]). If the database does not answer,
 // the answer is 503.
 func (m *Manager[T]) Require(next http.Handler) http.Handler {
 	return m.require(next, func(sessioncache.Session[T]) error { return nil })

@@ -40,8 +40,8 @@ func TestRequire(t *testing.T) {
 		t.Helper()
 		page := s.sessions.Require(never(t))
 		response := b.get(t, navigation, page)
-		if got := response.Header.Get("Location"); response.StatusCode != http.StatusSeeOther || got != "/login" {
-			t.Errorf("%s: a navigation: %d to %q; want 303 to /login", why, response.StatusCode, got)
+		if got := response.Header.Get("Location"); response.StatusCode != http.StatusSeeOther || got != "/login?next=%2F" {
+			t.Errorf("%s: a navigation: %d to %q; want 303 to /login?next=%%2F", why, response.StatusCode, got)
 		}
 		response = b.get(t, script, page)
 		if got := body(t, response); response.StatusCode != http.StatusUnauthorized || got != "Unauthorized" {
@@ -118,19 +118,19 @@ func TestRequireFresh(t *testing.T) {
 			t.Errorf("%s: %d to %q; want %d to %q", why, response.StatusCode, got, status, location)
 		}
 	}
-	want("nobody", navigation, http.StatusSeeOther, "/login")
+	want("nobody", navigation, http.StatusSeeOther, "/login?next=%2F")
 	want("nobody", script, http.StatusUnauthorized, "")
 	b.begin(t, "Ed")
-	want("a visitor", navigation, http.StatusSeeOther, "/login")
+	want("a visitor", navigation, http.StatusSeeOther, "/login?next=%2F")
 	b.login(t, newUser())
 	want("just logged in", navigation, http.StatusOK, "")
 	s.elapse(t, b.token(), 4*time.Minute)
 	want("four minutes later", navigation, http.StatusOK, "")
 	s.elapse(t, b.token(), time.Minute+time.Second)
-	want("after five minutes", navigation, http.StatusSeeOther, "/confirm")
+	want("after five minutes", navigation, http.StatusSeeOther, "/confirm?next=%2F")
 	want("after five minutes", script, http.StatusUnauthorized, "")
 	b.do(t, s.sessions.Renew) // proves nothing
-	want("renewed", navigation, http.StatusSeeOther, "/confirm")
+	want("renewed", navigation, http.StatusSeeOther, "/confirm?next=%2F")
 	b.do(t, s.sessions.Reauthenticated)
 	want("re-authenticated", navigation, http.StatusOK, "")
 	if status := b.get(t, navigation, s.sessions.RequireFresh(0, never(t))).StatusCode; status != http.StatusSeeOther {

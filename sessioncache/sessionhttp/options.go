@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -185,8 +186,9 @@ func WithLogger(logger *slog.Logger) Option {
 }
 
 // WithLoginPage sets the login page. A browser is redirected there if it navigates to a
-// page that needs a login and the user is not logged in. The path is a path of this service,
-// such as /login; a URL of another site panics.
+// page that needs a login and the user is not logged in. The address is then, for example,
+// /login?next=%2Forders: [Manager.Next] returns the page to return to. The path is a path
+// of this service, such as /login; a URL of another site panics.
 //
 // Default: the answer is 401.
 func WithLoginPage(path string) Option {
@@ -227,8 +229,8 @@ func WithProfile[T any](choose func(user T) any) Option {
 
 // WithReauthenticationPage sets the page where a user proves their identity again. A
 // browser is redirected there if it navigates to a page that needs a more recent login
-// ([Manager.RequireFresh]). The path is a path of this service; a URL of
-// another site panics.
+// ([Manager.RequireFresh]), with ?next= as for [WithLoginPage]. The path is a path of this
+// service; a URL of another site panics.
 //
 // Default: the answer is 401.
 func WithReauthenticationPage(path string) Option {
@@ -262,7 +264,8 @@ func WithSameSite(mode http.SameSite) Option {
 
 // checkPage accepts only paths: a redirect must not lead to another host.
 func checkPage(option, path string) {
-	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.HasPrefix(path, `/\`) {
+	_, local := localPath(path)
+	if _, err := url.Parse(path); err != nil || !local {
 		panic(fmt.Sprintf("sessionhttp: %s: %q is not a path of this service", option, path))
 	}
 }

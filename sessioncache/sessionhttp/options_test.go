@@ -47,6 +47,8 @@ func TestMistakesPanic(t *testing.T) {
 		"a login page elsewhere":   func() { sessionhttp.WithLoginPage("https://example.com/login") },
 		"one on another host":      func() { sessionhttp.WithLoginPage("//example.com/login") },
 		"one on another host, too": func() { sessionhttp.WithLoginPage(`/\example.com/login`) },
+		"one after a dot":          func() { sessionhttp.WithLoginPage(`/./\evil.example`) },
+		"one that is no URL":       func() { sessionhttp.WithLoginPage("/%zz") },
 		"no confirmation page":     func() { sessionhttp.WithReauthenticationPage("") },
 		"confirmation elsewhere":   func() { sessionhttp.WithReauthenticationPage("//example.com") },
 		"no sessions at most":      func() { sessionhttp.MaxSessions(0) },
