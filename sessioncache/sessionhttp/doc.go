@@ -34,8 +34,8 @@
 //
 // # No answer
 //
-// If the database does not answer, nothing is known about the session: the error is
-// [sessioncache.ErrUnavailable]. If another request has just renewed the token, the error
+// If the database does not answer within five seconds ([WithTimeout]), nothing is known
+// about the session: the error is [sessioncache.ErrUnavailable]. If another request has just renewed the token, the error
 // is [sessioncache.ErrSuperseded]. A lookup that fails like this is answered with 503, and
 // no cookie is changed: the browser's next request may succeed. For a Login or Renew that
 // fails, see there.

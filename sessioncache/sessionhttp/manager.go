@@ -13,12 +13,18 @@ import (
 // body. Methods that take a request or its context need [Manager.Middleware], except
 // Error and IssueBearer.
 //
+// Each use of the database has a time limit ([WithTimeout]). The Manager's methods take a
+// connection of the cache's pool. A handler that holds a connection, or has begun a
+// transaction, must not wait for another one: with the pool's last connection it would wait
+// for itself, until the time limit. Such a handler calls the methods of [Tx], or those of
+// the cache's WithTx.
+//
 // Methods that change a session return sessioncache.ErrNotAwaited if the request's
 // context ends while they wait for near caches (sessioncache.WithNearCache). The change
 // has happened then, and its cookies are set and its events reported. Other servers may
 // show the earlier state for at most sessioncache.NearCacheStaleness.
 type Manager[T any] struct {
-	cache   *sessioncache.Cache[T]
+	cache   *timedCache[T]
 	config  config
 	profile func(T) any // nil without [WithProfile]
 	watcher watcher
@@ -40,8 +46,8 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	if cache.Audience() == "" {
 		cache = cache.WithTokenScope(m.config.sessionCookie)
 	}
-	m.cache = cache
-	m.watcher = watcher{alive: cache.Alive, interval: watchInterval, outageLimit: watchOutageLimit, timeout: m.config.lookupTimeout}
+	m.cache = &timedCache[T]{cache: cache, timeout: m.config.timeout}
+	m.watcher = watcher{alive: cache.Alive, interval: watchInterval, outageLimit: watchOutageLimit, timeout: m.config.timeout}
 	if m.config.profile != nil {
 		profile, ok := m.config.profile.(func(T) any)
 		if !ok {

@@ -510,45 +510,6 @@ func TestTwoManagers(t *testing.T) {
 	b.wantUser(t, user)
 }
 
-// TestLookupTimeout: a lookup that the database does not answer ends.
-func TestLookupTimeout(t *testing.T) {
-	s := setup(t, sessionhttp.WithLookupTimeout(50*time.Millisecond))
-	b, ed := s.browser(t), newUser()
-	b.login(t, ed)
-	tx, err := s.pool.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
-	if _, err := tx.Exec(t.Context(), "LOCK TABLE session_cache IN ACCESS EXCLUSIVE MODE"); err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	for name, call := range s.allCalls() {
-		switch name {
-		case "Login", "Logout", "Accept": // look nothing up
-			continue
-		}
-		b.visit(t, func(w http.ResponseWriter, r *http.Request) {
-			err := call(w, r)
-			if !errors.Is(err, sessioncache.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || r.Context().Err() != nil {
-				t.Errorf("%s: %v; want %v", name, err, sessioncache.ErrUnavailable)
-			}
-			s.sessions.Error(w, r, err)
-			if _, _, again := s.sessions.User(r.Context()); !errors.Is(again, sessioncache.ErrUnavailable) {
-				t.Errorf("%s, then User: %v; want %v", name, again, sessioncache.ErrUnavailable)
-			}
-		})
-	}
-	if took := time.Since(start); took > 30*time.Second {
-		t.Errorf("that took %s", took)
-	}
-	if err := tx.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	b.wantUser(t, ed)
-}
-
 // BenchmarkMiddleware is what a request pays that does not ask who is there.
 func BenchmarkMiddleware(b *testing.B) {
 	sessions := sessionhttp.New(sessioncache.New[account](sessiontest.NewPool(b)))

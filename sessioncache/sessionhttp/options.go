@@ -26,7 +26,7 @@ type config struct {
 
 	loginPage, reauthenticationPage string
 
-	lookupTimeout time.Duration
+	timeout       time.Duration
 	protection    *http.CrossOriginProtection
 	remoteAddress func(*http.Request) string
 	events        func(context.Context, Event)
@@ -39,7 +39,7 @@ func newConfig(options []Option) config {
 		sessionCookie: "session",
 		profileCookie: "profile",
 		sameSite:      http.SameSiteLaxMode,
-		lookupTimeout: 5 * time.Second,
+		timeout:       5 * time.Second,
 		protection:    http.NewCrossOriginProtection(),
 		remoteAddress: func(r *http.Request) string { return r.RemoteAddr },
 		events:        func(context.Context, Event) {},
@@ -196,19 +196,6 @@ func WithLoginPage(path string) Option {
 	return func(c *config) { c.loginPage = path }
 }
 
-// WithLookupTimeout sets how long the lookup of a request's session may take. After that,
-// the error is [sessioncache.ErrUnavailable]. Zero or less panics.
-//
-// Default: 5 s.
-//
-// [sessioncache.ErrUnavailable]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUnavailable
-func WithLookupTimeout(d time.Duration) Option {
-	if d <= 0 {
-		panic(fmt.Sprintf("sessionhttp: WithLookupTimeout: %s is not a positive duration", d))
-	}
-	return func(c *config) { c.lookupTimeout = d }
-}
-
 // WithProfile adds a second cookie, which scripts on the page can read. choose returns
 // what they may see of a user. The cookie holds it as JSON:
 //
@@ -260,6 +247,22 @@ func WithSameSite(mode http.SameSite) Option {
 		panic(fmt.Sprintf("sessionhttp: WithSameSite: mode %d is neither Lax nor Strict", mode))
 	}
 	return func(c *config) { c.sameSite = mode }
+}
+
+// WithTimeout sets how long each use of the database may take: a lookup, a change, the begin
+// of a transaction, its commit. After that, the error is [sessioncache.ErrUnavailable], and a
+// change may have happened or not. The limit does not include the functions that the
+// application passes to [Manager.Tx], [Manager.Update] and the like, nor the wait for near
+// caches. Zero or less panics.
+//
+// Default: 5 s.
+//
+// [sessioncache.ErrUnavailable]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUnavailable
+func WithTimeout(d time.Duration) Option {
+	if d <= 0 {
+		panic(fmt.Sprintf("sessionhttp: WithTimeout: %s is not a positive duration", d))
+	}
+	return func(c *config) { c.timeout = d }
 }
 
 // checkPage accepts only paths: a redirect must not lead to another host.
