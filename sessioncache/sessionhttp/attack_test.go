@@ -623,7 +623,7 @@ func TestTokenIsNowhereButInTheCookie(t *testing.T) {
 		}
 	}
 	for kind, want := range map[string]string{
-		seen.String(): "unavailable", events.String(): "superseded token", s.log.String(): "session renewed",
+		seen.String(): "unavailable", events.String(): string(sessionhttp.EventSuperseded), s.log.String(): "session renewed",
 	} {
 		if !strings.Contains(kind, want) {
 			t.Errorf("the test has not seen %q", want)

@@ -9,7 +9,7 @@ import (
 
 // Event is a change of a session, or a request that was refused.
 type Event struct {
-	Kind       EventKind
+	Kind       Kind
 	Handle     sid.Handle // of the session; zero if there is none
 	UserID     string     // the user's user_id, if it is known
 	RemoteAddr string     // the address that the request came from ([WithRemoteAddress])
@@ -17,30 +17,51 @@ type Event struct {
 	Reason     error      // why a request was refused
 }
 
-// EventKind says what happened. Its text is the log message.
-type EventKind string
+// Kind says what happened. It is a code for programs and does not change. The log has it as
+// the attribute kind, beside a text for people.
+type Kind string
 
 // The kinds of events.
 const (
-	EventBegin            EventKind = "visitor's session begun"
-	EventLogin            EventKind = "logged in"
-	EventAccept           EventKind = "session accepted"
-	EventIssueBearer      EventKind = "bearer token issued"
-	EventReauthenticate   EventKind = "re-authenticated"
-	EventRenew            EventKind = "token renewed"
-	EventLogout           EventKind = "logged out"
-	EventLogoutSession    EventKind = "one session logged out"
-	EventLogoutOthers     EventKind = "logged out elsewhere"
-	EventLogoutEverywhere EventKind = "logged out everywhere"
+	EventBegin            Kind = "begin" // of a visitor's session
+	EventLogin            Kind = "login"
+	EventAccept           Kind = "accept"
+	EventIssueBearer      Kind = "issue_bearer"
+	EventReauthenticate   Kind = "reauthenticate"
+	EventRenew            Kind = "renew"
+	EventLogout           Kind = "logout"
+	EventLogoutSession    Kind = "logout_session"
+	EventLogoutOthers     Kind = "logout_others"
+	EventLogoutEverywhere Kind = "logout_everywhere"
 
 	// Kinds of refused requests.
-	EventMalformed   EventKind = "malformed token"
-	EventUnknown     EventKind = "unknown token"
-	EventExpired     EventKind = "session expired"
-	EventUnreadable  EventKind = "session unreadable"
-	EventSuperseded  EventKind = "superseded token" // replaced by a renewal: the request was in flight, or somebody kept the token
-	EventCrossOrigin EventKind = "cross-origin request"
+	EventMalformed   Kind = "malformed"
+	EventUnknown     Kind = "unknown"
+	EventExpired     Kind = "expired"
+	EventUnreadable  Kind = "unreadable"
+	EventSuperseded  Kind = "superseded" // replaced by a renewal: the request was in flight, or somebody kept the token
+	EventCrossOrigin Kind = "cross_origin"
 )
+
+// texts are the log messages.
+var texts = map[Kind]string{
+	EventBegin:            "visitor's session begun",
+	EventLogin:            "logged in",
+	EventAccept:           "session accepted",
+	EventIssueBearer:      "bearer token issued",
+	EventReauthenticate:   "re-authenticated",
+	EventRenew:            "token renewed",
+	EventLogout:           "logged out",
+	EventLogoutSession:    "one session logged out",
+	EventLogoutOthers:     "logged out elsewhere",
+	EventLogoutEverywhere: "logged out everywhere",
+	EventMalformed:        "malformed token",
+	EventUnknown:          "unknown token",
+	EventExpired:          "session expired",
+	EventUnreadable:       "session unreadable",
+	EventSuperseded:       "superseded token",
+	EventCrossOrigin:      "cross-origin request",
+}
 
 // report reports an event.
 func (m *Manager[T]) report(ctx context.Context, event Event) {
@@ -56,7 +77,7 @@ func (m *Manager[T]) report(ctx context.Context, event Event) {
 	if !m.config.logger.Enabled(ctx, level) {
 		return
 	}
-	attributes := []slog.Attr{slog.String("remote", event.RemoteAddr)}
+	attributes := []slog.Attr{slog.String("kind", string(event.Kind)), slog.String("remote", event.RemoteAddr)}
 	if event.Handle != (sid.Handle{}) {
 		attributes = append(attributes, slog.Any("session", event.Handle))
 	}
@@ -66,5 +87,8 @@ func (m *Manager[T]) report(ctx context.Context, event Event) {
 	if event.Sessions != 0 {
 		attributes = append(attributes, slog.Int64("sessions", event.Sessions))
 	}
-	m.config.logger.LogAttrs(ctx, level, string(event.Kind), attributes...)
+	if event.Reason != nil {
+		attributes = append(attributes, slog.Any("reason", event.Reason))
+	}
+	m.config.logger.LogAttrs(ctx, level, texts[event.Kind], attributes...)
 }

@@ -111,16 +111,17 @@ func TestEvents(t *testing.T) {
 
 	log := s.log.String()
 	for _, line := range []string{
-		`level=INFO msg="visitor's session begun" remote="from 192.0.2.1:1234" session=`,
-		`level=INFO msg="logged in" remote="from 192.0.2.1:1234" session=`,
-		fmt.Sprintf(`level=INFO msg="token renewed" remote="from 192.0.2.1:1234" session=%s user=%s`, renewed, ed.ID),
-		`level=INFO msg="logged out elsewhere" remote="from 192.0.2.1:1234" session=`,
+		`level=INFO msg="visitor's session begun" kind=begin remote="from 192.0.2.1:1234" session=`,
+		`level=INFO msg="logged in" kind=login remote="from 192.0.2.1:1234" session=`,
+		fmt.Sprintf(`level=INFO msg="token renewed" kind=renew remote="from 192.0.2.1:1234" session=%s user=%s`, renewed, ed.ID),
+		`level=INFO msg="logged out elsewhere" kind=logout_others remote="from 192.0.2.1:1234" session=`,
 		` sessions=1`,
-		`level=INFO msg="session expired"`,
-		`level=INFO msg="bearer token issued" remote="from 192.0.2.1:1234" session=` + issued.Handle().String(),
-		`level=WARN msg="superseded token"`,
-		`level=WARN msg="unknown token" remote="from 192.0.2.1:1234"`,
-		`level=WARN msg="malformed token" remote="from 192.0.2.1:1234"`,
+		`level=INFO msg="session expired" kind=expired`,
+		`reason="` + sessionhttp.ErrExpiredSession.Error() + `"`,
+		`level=INFO msg="bearer token issued" kind=issue_bearer remote="from 192.0.2.1:1234" session=` + issued.Handle().String(),
+		`level=WARN msg="superseded token" kind=superseded`,
+		`level=WARN msg="unknown token" kind=unknown remote="from 192.0.2.1:1234"`,
+		`level=WARN msg="malformed token" kind=malformed remote="from 192.0.2.1:1234"`,
 	} {
 		if !strings.Contains(log, line) {
 			t.Errorf("the log lacks %s:\n%s", line, log)
@@ -133,10 +134,32 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// TestKinds: programs read the codes, so they never change, and each has a text in the log.
+func TestKinds(t *testing.T) {
+	s := setup(t)
+	for kind, want := range map[sessionhttp.Kind]string{
+		sessionhttp.EventBegin: "begin", sessionhttp.EventLogin: "login", sessionhttp.EventAccept: "accept",
+		sessionhttp.EventIssueBearer: "issue_bearer", sessionhttp.EventReauthenticate: "reauthenticate",
+		sessionhttp.EventRenew: "renew", sessionhttp.EventLogout: "logout", sessionhttp.EventLogoutSession: "logout_session",
+		sessionhttp.EventLogoutOthers: "logout_others", sessionhttp.EventLogoutEverywhere: "logout_everywhere",
+		sessionhttp.EventMalformed: "malformed", sessionhttp.EventUnknown: "unknown", sessionhttp.EventExpired: "expired",
+		sessionhttp.EventUnreadable: "unreadable", sessionhttp.EventSuperseded: "superseded", sessionhttp.EventCrossOrigin: "cross_origin",
+	} {
+		if string(kind) != want {
+			t.Errorf("the code is %q; want %q", kind, want)
+		}
+		before := len(s.log.String())
+		s.sessions.Report(t.Context(), sessionhttp.Event{Kind: kind})
+		if log := s.log.String()[before:]; strings.Contains(log, `msg=""`) || !strings.Contains(log, " kind="+want+" ") {
+			t.Errorf("%s is logged as %s", want, log)
+		}
+	}
+}
+
 // TestEventsOfOneRequest: whoever asks how often, a bad token is one event.
 func TestEventsOfOneRequest(t *testing.T) {
 	s := setup(t)
-	for kind, value := range map[sessionhttp.EventKind]string{sessionhttp.EventUnknown: randomToken(), sessionhttp.EventMalformed: "nonsense"} {
+	for kind, value := range map[sessionhttp.Kind]string{sessionhttp.EventUnknown: randomToken(), sessionhttp.EventMalformed: "nonsense"} {
 		s.browser(t).with(t, value).visit(t, func(_ http.ResponseWriter, r *http.Request) {
 			for range 3 {
 				_, _, _ = s.sessions.User(r.Context())

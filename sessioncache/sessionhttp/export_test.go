@@ -46,3 +46,8 @@ func (m *Manager[T]) CountAsked(n *atomic.Int64) {
 		return alive(ctx, tokens...)
 	}
 }
+
+// Report reports an event.
+func (m *Manager[T]) Report(ctx context.Context, event Event) {
+	m.report(ctx, event)
+}

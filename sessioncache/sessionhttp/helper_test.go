@@ -423,7 +423,7 @@ func handleOf(t *testing.T, token string) sid.Handle {
 }
 
 // ofKind are the events of a kind.
-func ofKind(list []sessionhttp.Event, kind sessionhttp.EventKind) (of []sessionhttp.Event) {
+func ofKind(list []sessionhttp.Event, kind sessionhttp.Kind) (of []sessionhttp.Event) {
 	for _, event := range list {
 		if event.Kind == kind {
 			of = append(of, event)

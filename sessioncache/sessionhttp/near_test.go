@@ -21,14 +21,14 @@ import (
 func (s *site) changes() map[string]struct {
 	cookies []string // of the request: an own session, others of the same user, and unknown ones
 	do      func(w http.ResponseWriter, r *http.Request, user account, other string) error
-	kind    sessionhttp.EventKind // of the event; none if empty
-	waits   bool                  // for near caches
+	kind    sessionhttp.Kind // of the event; none if empty
+	waits   bool             // for near caches
 } {
 	m := s.sessions
 	type test = struct {
 		cookies []string
 		do      func(w http.ResponseWriter, r *http.Request, user account, other string) error
-		kind    sessionhttp.EventKind
+		kind    sessionhttp.Kind
 		waits   bool
 	}
 	login := func(w http.ResponseWriter, r *http.Request, _ account, _ string) error {

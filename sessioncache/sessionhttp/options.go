@@ -174,8 +174,9 @@ func WithInsecureCookies() Option {
 
 // WithLogger sets the logger of events and failed requests. Malformed, unknown and
 // superseded tokens, unreadable sessions and cross-origin requests are logged at level
-// Warn, all other events at level Info, and failed requests at level Error. The log shows
-// a session's handle, and never a token. A nil logger panics.
+// Warn, all other events at level Info, and failed requests at level Error. The line of an
+// event has its [Kind] as the attribute kind. The log shows a session's handle, and never a
+// token. A nil logger panics.
 //
 // Default: events are not logged, and failed requests are logged by [slog.Default].
 func WithLogger(logger *slog.Logger) Option {

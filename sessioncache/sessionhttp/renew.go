@@ -37,7 +37,7 @@ func (t *Tx[T]) Reauthenticated() error {
 	return t.wrap("re-authenticate", t.renew(EventReauthenticate, sessioncache.Reauthenticated()))
 }
 
-func (t *Tx[T]) renew(kind EventKind, options ...sessioncache.RenewOption) error {
+func (t *Tx[T]) renew(kind Kind, options ...sessioncache.RenewOption) error {
 	if err := t.needCookies(); err != nil {
 		return err
 	}
