@@ -38,7 +38,8 @@
 // about the session: the error is [sessioncache.ErrUnavailable]. If another request has just renewed the token, the error
 // is [sessioncache.ErrSuperseded]. A lookup that fails like this is answered with 503, and
 // no cookie is changed: the browser's next request may succeed. For a Login or Renew that
-// fails, see there.
+// fails, see there. A client that goes away meanwhile is no failure of the database
+// ([Manager.Error]).
 //
 // # Cross-site requests
 //

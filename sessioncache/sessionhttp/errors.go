@@ -1,6 +1,7 @@
 package sessionhttp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,7 +79,17 @@ func failed(op string, err error) error {
 // for [ErrNotFresh]. The address has the page that the request was for as ?next=, unless it
 // is longer than 2,000 bytes ([Manager.Next]). All other requests, and those without such a page, go to the error
 // handler; [WithErrorHandler] describes the default. The answer does not show the cause.
+//
+// If the client has gone, which ends the request's context, and a call failed because of
+// that, Error only logs it, at level Debug, and sets the status 499.
 func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
+	if isClientGone(r, err) {
+		m.failureLogger().LogAttrs(r.Context(), slog.LevelDebug, "client has gone", requestAttrs(r, err)...)
+		if !m.headersSent(r) {
+			w.WriteHeader(statusClientGone)
+		}
+		return
+	}
 	page := ""
 	switch {
 	case errors.Is(err, ErrNoSession):
@@ -112,12 +123,26 @@ func (m *Manager[T]) answer(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusNotFound
 	}
 	if status >= http.StatusInternalServerError && !errors.Is(err, sessioncache.ErrSuperseded) {
-		m.failureLogger().LogAttrs(r.Context(), slog.LevelError, "request failed",
-			slog.Any("error", err), slog.String("method", r.Method), slog.String("path", r.URL.Path))
+		m.failureLogger().LogAttrs(r.Context(), slog.LevelError, "request failed", requestAttrs(r, err)...)
 	}
 	if !m.headersSent(r) { // otherwise the text would be in the middle of a page
 		http.Error(w, http.StatusText(status), status)
 	}
+}
+
+// statusClientGone is nginx's status for a client that has gone. Nobody receives it, but
+// access logs and metrics of the service show it, and a 503 would look like a failure.
+const statusClientGone = 499
+
+// isClientGone reports whether a call failed because the request's context was canceled: by
+// the server, when the client has gone. A context whose time is up is another matter.
+func isClientGone(r *http.Request, err error) bool {
+	return errors.Is(r.Context().Err(), context.Canceled) &&
+		(errors.Is(err, context.Canceled) || errors.Is(err, sessioncache.ErrUnavailable) || errors.Is(err, sessioncache.ErrNotAwaited))
+}
+
+func requestAttrs(r *http.Request, err error) []slog.Attr {
+	return []slog.Attr{slog.Any("error", err), slog.String("method", r.Method), slog.String("path", r.URL.Path)}
 }
 
 // headersSent reports whether the headers of the response have been sent.

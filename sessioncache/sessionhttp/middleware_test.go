@@ -394,6 +394,54 @@ func TestErrorStatus(t *testing.T) {
 	}
 }
 
+// TestClientGone: a client that goes away is no failure of the database. A request whose time
+// is up is one.
+func TestClientGone(t *testing.T) {
+	var handled []error
+	s := setup(t)
+	b := s.browser(t)
+	b.login(t, newUser())
+	own := sessionhttp.New(s.cache, sessionhttp.WithErrorHandler(func(_ http.ResponseWriter, _ *http.Request, err error) {
+		handled = append(handled, err)
+	}))
+	for name, call := range s.allCalls() {
+		ctx, leave := context.WithCancel(t.Context())
+		response := b.send(b.request(t, http.MethodPost).WithContext(ctx), func(w http.ResponseWriter, r *http.Request) {
+			leave()
+			err := call(w, r)
+			if !errors.Is(err, sessioncache.ErrUnavailable) {
+				t.Errorf("%s: %v; want %v", name, err, sessioncache.ErrUnavailable)
+			}
+			own.Error(nowhere{http.Header{}}, r, err)
+			s.sessions.Error(w, r, err)
+		})
+		if response.StatusCode != 499 || response.Header.Get("Retry-After") != "" {
+			t.Errorf("%s: %d, %v; want 499", name, response.StatusCode, response.Header)
+		}
+	}
+	if log := s.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, `level=DEBUG msg="client has gone"`) || len(handled) != 0 {
+		t.Errorf("the handler got %v, and the log says:\n%s", handled, log)
+	}
+
+	late, cancel := context.WithTimeout(t.Context(), 0)
+	defer cancel()
+	response := b.send(b.request(t, http.MethodPost).WithContext(late), func(w http.ResponseWriter, r *http.Request) {
+		s.sessions.Error(w, r, s.sessions.Renew(w, r))
+	})
+	if log := s.log.String(); response.StatusCode != http.StatusServiceUnavailable || !strings.Contains(log, `level=ERROR msg="request failed"`) {
+		t.Errorf("time is up: %d, and the log says:\n%s", response.StatusCode, log)
+	}
+	// What else is wrong is still answered and logged.
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	response = b.send(b.request(t, http.MethodPost).WithContext(ctx), func(w http.ResponseWriter, r *http.Request) {
+		s.sessions.Error(w, r, sessionhttp.ErrNoUserID)
+	})
+	if response.StatusCode != http.StatusInternalServerError {
+		t.Errorf("another error: %d; want 500", response.StatusCode)
+	}
+}
+
 // TestErrorAfterTheFirstByte: an error page in the middle of another helps nobody.
 func TestErrorAfterTheFirstByte(t *testing.T) {
 	s := setup(t)

@@ -122,13 +122,13 @@ func WithDomain(domain string) Option {
 
 // WithErrorHandler sets how [Manager.Error], [Manager.Require] and [Manager.RequireFresh]
 // answer failed requests that are not redirected to the login page or the
-// re-authentication page. The handler must not treat [sessioncache.ErrUnavailable] as
-// "logged out". A nil handler panics.
+// re-authentication page, and whose client has not gone. The handler must not treat
+// [sessioncache.ErrUnavailable] as "logged out". A nil handler panics.
 //
 // Default: 503 for [sessioncache.ErrUnavailable], [sessioncache.ErrSuperseded] and
 // [sessioncache.ErrNotAwaited], 401 for [ErrNoSession] and [ErrNotFresh], 404 for
 // [ErrUnknownHandle], otherwise 500. Answers of 500 and 503 are logged, except for
-// [sessioncache.ErrSuperseded].
+// [sessioncache.ErrSuperseded]. A client that has gone is logged at level Debug.
 //
 // [sessioncache.ErrNotAwaited]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrNotAwaited
 // [sessioncache.ErrUnavailable]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUnavailable
