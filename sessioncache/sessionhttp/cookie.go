@@ -30,6 +30,7 @@ type cookies[T any] struct {
 // setCookies sets the session cookie and, for a login, the profile cookie.
 func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, s *requestSession[T], set cookies[T]) {
 	s.response.cookieSet.Store(true)
+	m.expireOthers(w, s)
 	cookie := m.cookie(m.config.sessionCookie, set.token.Reveal(), set.remaining, set.persistent)
 	cookie.HttpOnly = true
 	setCookie(w, cookie)
@@ -65,6 +66,7 @@ func (m *Manager[T]) profileOf(set cookies[T]) (*http.Cookie, error) {
 // clearCookies removes both cookies from the browser.
 func (m *Manager[T]) clearCookies(w http.ResponseWriter, s *requestSession[T]) {
 	s.response.cookieSet.Store(true)
+	m.expireOthers(w, s)
 	cookie := m.cookie(m.config.sessionCookie, "", -1, false)
 	cookie.HttpOnly = true
 	setCookie(w, cookie)
@@ -92,15 +94,16 @@ func (m *Manager[T]) cookie(name, value string, remaining time.Duration, persist
 	return cookie
 }
 
-// setCookie sets a cookie, and removes one of the same name that the same response has
-// set before (RFC 6265 section 4.1.1 forbids two).
+// setCookie sets a cookie, and removes one of the same name, domain and path that the same
+// response has set before (RFC 6265 section 4.1.1 forbids two).
 func setCookie(w http.ResponseWriter, cookie *http.Cookie) {
 	const key = "Set-Cookie"
+	line := cookie.String()
 	var others []string
-	for _, line := range w.Header()[key] {
-		if !strings.HasPrefix(line, cookie.Name+"=") {
-			others = append(others, line)
+	for _, other := range w.Header()[key] {
+		if !strings.HasPrefix(other, cookie.Name+"=") || scopeOf(other) != scopeOf(line) {
+			others = append(others, other)
 		}
 	}
-	w.Header()[key] = append(others, cookie.String())
+	w.Header()[key] = append(others, line)
 }

@@ -1,6 +1,7 @@
 package sessionhttp
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ type credentials struct {
 	tokens  []sid.Token // the well-formed ones; several only if there are several cookies
 	bearer  bool
 	tooMany bool  // more cookies than maxTokens
+	several bool  // more cookies than one
 	absent  error // why there is not exactly one token; nil if there is
 }
 
@@ -32,10 +34,13 @@ func (m *Manager[T]) readCredentials(r *http.Request) credentials {
 		return credentials{tokens: []sid.Token{token}, bearer: true}
 	}
 	cookies := r.CookiesNamed(m.config.sessionCookie)
-	if len(cookies) == 0 {
+	switch {
+	case len(cookies) == 0 && areRefused(r):
+		return credentials{tooMany: true, absent: errTooManyCookies}
+	case len(cookies) == 0:
 		return credentials{absent: ErrNoCookie}
 	}
-	c := credentials{tooMany: len(cookies) > maxTokens}
+	c := credentials{tooMany: len(cookies) > maxTokens, several: len(cookies) > 1}
 	for _, cookie := range cookies[:min(len(cookies), maxTokens)] {
 		if token, err := sid.ParseToken(cookie.Value); err == nil {
 			c.tokens = append(c.tokens, token)
@@ -44,10 +49,29 @@ func (m *Manager[T]) readCredentials(r *http.Request) credentials {
 	// Sorted, so that concurrent requests with the same cookies lock the sessions in the
 	// same order.
 	slices.SortFunc(c.tokens, func(a, b sid.Token) int { return sid.ID(a.Handle()).Compare(sid.ID(b.Handle())) })
-	if len(cookies) != 1 || len(c.tokens) != 1 {
+	switch {
+	case c.several:
+		c.absent = errSeveralCookies
+	case len(c.tokens) != 1:
 		c.absent = ErrMalformedCookie
 	}
 	return c
+}
+
+var (
+	errSeveralCookies = fmt.Errorf("%w: several cookies", ErrMalformedCookie)
+	errTooManyCookies = fmt.Errorf("%w: too many cookies", ErrMalformedCookie)
+)
+
+// areRefused reports whether net/http has read no cookie because there are too many. By
+// default it reads 3,000 at most. A browser does not send nearly as many.
+func areRefused(r *http.Request) bool {
+	const many = 100
+	n := 0
+	for _, line := range r.Header["Cookie"] {
+		n += 1 + strings.Count(line, ";")
+	}
+	return n > many && len(r.Cookies()) == 0
 }
 
 // takesBearer reports whether the request is authenticated by its bearer token alone.

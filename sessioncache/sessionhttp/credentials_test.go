@@ -67,7 +67,7 @@ func TestDuplicateCookies(t *testing.T) {
 		if did := s.statements.Load() - before; did != 0 {
 			t.Errorf("%d cookies: %d statements; want none", n, did)
 		}
-		if events := s.events.take(); len(events) != 1 || events[0].Kind != sessionhttp.EventMalformed {
+		if events := s.events.take(); len(events) != 1 || events[0].Kind != sessionhttp.EventMalformed || !strings.Contains(events[0].Reason.Error(), "several cookies") {
 			t.Errorf("%d cookies: events %v", n, events)
 		}
 
@@ -122,6 +122,37 @@ func TestDuplicateCookies(t *testing.T) {
 	victim.wantNobody(t, sessionhttp.ErrNoCookie)
 	if n := strings.Count(loggedIn(t, s.pool), "user_id"); n != 1+5 { // other's, and the five that could not be ended
 		t.Errorf("%d sessions are left; want 6", n)
+	}
+}
+
+// TestTooManyCookies: net/http reads none of them. That is not "no cookie", and nobody is
+// told that they are logged out.
+func TestTooManyCookies(t *testing.T) {
+	s := setup(t)
+	b, ed := s.browser(t), newUser()
+	token := b.login(t, ed)
+	r := b.request(t, http.MethodPost)
+	r.Header.Set("Cookie", strings.Repeat("a=b; ", 3001)+"__Host-session="+token)
+	if user, err := s.ask(r); !errors.Is(err, sessionhttp.ErrMalformedCookie) {
+		t.Errorf("3,002 cookies: %v, %v; want %v", user, err, sessionhttp.ErrMalformedCookie)
+	}
+	response := b.send(r, func(w http.ResponseWriter, r *http.Request) {
+		if err := s.sessions.Logout(w, r); !errors.Is(err, sessionhttp.ErrMalformedCookie) {
+			t.Errorf("Logout = %v; want %v", err, sessionhttp.ErrMalformedCookie)
+		}
+	})
+	if lines := response.Header["Set-Cookie"]; len(lines) != 0 {
+		t.Errorf("Logout set %q", lines)
+	}
+	b.wantUser(t, ed)
+
+	r.Header.Set("Cookie", strings.Repeat("a=b; ", 200)+"__Host-session="+token)
+	if user, err := s.ask(r); err != nil || user != ed {
+		t.Errorf("201 cookies: %v, %v; want the user", user, err)
+	}
+	r.Header.Set("Cookie", strings.Repeat("a=b; ", 200))
+	if user, err := s.ask(r); !errors.Is(err, sessionhttp.ErrNoCookie) {
+		t.Errorf("200 cookies of others: %v, %v; want %v", user, err, sessionhttp.ErrNoCookie)
 	}
 }
 

@@ -24,7 +24,8 @@ var ErrNoCookie = fmt.Errorf("%w: no session cookie", ErrNoSession)
 
 // ErrMalformedCookie means that the session cookie or the bearer token is not a token, or
 // that the request has several session cookies ([Manager.Login] and [Manager.Logout] accept
-// up to four). It was not looked up in the database.
+// up to four, and leave one or none), or more cookies than net/http reads. It was not looked
+// up in the database.
 var ErrMalformedCookie = fmt.Errorf("%w: malformed session cookie", ErrNoSession)
 
 // ErrUnknownSession means that the token opens no session. The session was logged out, or

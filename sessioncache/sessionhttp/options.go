@@ -82,8 +82,10 @@ func WithBrowserSessionCookie() Option {
 
 // WithCookieName sets the name of the session cookie, without its prefix. The name of the
 // profile cookie is the same name followed by -profile. Two services on one host need
-// different names. It panics if RFC 6265 does not allow the name, if the name is longer
-// than 64 bytes, or if it begins with two underscores.
+// different names, and so do services on several hosts of one domain, if one of them has
+// [WithDomain]: a browser sends all cookies of one name, and does not say which is whose.
+// WithCookieName panics if RFC 6265 does not allow the name, if the name is longer than 64
+// bytes, or if it begins with two underscores.
 //
 // Default: session and profile.
 func WithCookieName(name string) Option {
@@ -108,8 +110,13 @@ func WithCrossOriginProtection(protection *http.CrossOriginProtection) Option {
 
 // WithDomain sends the cookies to all hosts of a domain, so that one login is valid on
 // all of them. It weakens the protection: the prefix is __Secure- instead of __Host-, and
-// every host of the domain can read the cookie, and can set one of its own. It panics if RFC 6265 does
-// not allow the domain.
+// every host of the domain can read the cookie, and can set one of its own, for example to
+// log the browser in as somebody else.
+//
+// Services on other hosts of the domain need names of their own ([WithCookieName]). If the
+// domain is changed, browsers keep the former cookie and send both. Nobody is logged in with
+// both: the user sees the login page, and the next [Manager.Login] or [Manager.Logout]
+// removes the other cookie. WithDomain panics if RFC 6265 does not allow the domain.
 //
 // Default: this host only.
 func WithDomain(domain string) Option {
