@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, s *r
 	m.expireOthers(w, s)
 	cookie := m.cookie(m.config.sessionCookie, set.token.Reveal(), set.remaining, set.persistent)
 	cookie.HttpOnly = true
-	setCookie(w, cookie)
+	s.response.setCookie(w, cookie)
 	if m.profile != nil && set.user != nil {
 		m.setProfile(ctx, w, s, set)
 	}
@@ -46,7 +47,7 @@ func (m *Manager[T]) setProfile(ctx context.Context, w http.ResponseWriter, s *r
 		m.failureLogger().LogAttrs(ctx, slog.LevelWarn, "profile left out", slog.Any("error", err))
 		cookie = m.cookie(m.config.profileCookie, "", -1, false) // removes the former profile
 	}
-	setCookie(w, cookie)
+	s.response.setCookie(w, cookie)
 }
 
 func (m *Manager[T]) profileOf(set cookies[T]) (*http.Cookie, error) {
@@ -69,9 +70,9 @@ func (m *Manager[T]) clearCookies(w http.ResponseWriter, s *requestSession[T]) {
 	m.expireOthers(w, s)
 	cookie := m.cookie(m.config.sessionCookie, "", -1, false)
 	cookie.HttpOnly = true
-	setCookie(w, cookie)
+	s.response.setCookie(w, cookie)
 	if m.profile != nil {
-		setCookie(w, m.cookie(m.config.profileCookie, "", -1, false))
+		s.response.setCookie(w, m.cookie(m.config.profileCookie, "", -1, false))
 	}
 }
 
@@ -94,16 +95,42 @@ func (m *Manager[T]) cookie(name, value string, remaining time.Duration, persist
 	return cookie
 }
 
-// setCookie sets a cookie, and removes one of the same name, domain and path that the same
-// response has set before (RFC 6265 section 4.1.1 forbids two).
-func setCookie(w http.ResponseWriter, cookie *http.Cookie) {
-	const key = "Set-Cookie"
+// setCookie sets a cookie of the Manager.
+func (w *response) setCookie(handlers http.ResponseWriter, cookie *http.Cookie) {
 	line := cookie.String()
-	var others []string
-	for _, other := range w.Header()[key] {
-		if !strings.HasPrefix(other, cookie.Name+"=") || scopeOf(other) != scopeOf(line) {
+	setLine(handlers.Header(), line)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = append(withoutScope(w.lines, line), line)
+}
+
+// restoreCookies puts back what has been cleared from the headers since the Manager has set
+// it: the database has committed the sessions. ReverseProxy clears all headers after a 1xx
+// response, and error handlers do.
+func (w *response) restoreCookies() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	header := w.Header()
+	for _, line := range w.lines {
+		if !slices.Contains(header["Set-Cookie"], line) {
+			setLine(header, line)
+		}
+	}
+}
+
+// setLine sets a cookie, and removes one of the same name, domain and path that the same
+// response has set before (RFC 6265 section 4.1.1 forbids two).
+func setLine(header http.Header, line string) {
+	header["Set-Cookie"] = append(withoutScope(header["Set-Cookie"], line), line)
+}
+
+// withoutScope returns the lines that set a cookie of another name, domain or path.
+func withoutScope(lines []string, line string) (others []string) {
+	name, _, _ := strings.Cut(line, "=")
+	for _, other := range lines {
+		if !strings.HasPrefix(other, name+"=") || scopeOf(other) != scopeOf(line) {
 			others = append(others, other)
 		}
 	}
-	w.Header()[key] = append(others, line)
+	return others
 }

@@ -17,7 +17,11 @@ import (
 // A response gets the header "Vary: Cookie", unless its Cache-Control is public or
 // immutable and it has not read the session. It gets "Cache-Control: no-store" if it sets
 // a cookie of the Manager, or if it has read the session before its first byte and has no
-// Cache-Control of its own.
+// Cache-Control of its own; Surrogate-Control and CDN-Cache-Control are then removed.
+//
+// A cookie of the Manager is set even if the handler clears the headers afterwards, as an
+// error page or a reverse proxy may do: the database has stored the session. A handler that
+// wants no cookie calls [Manager.Logout].
 func (m *Manager[T]) Middleware(next http.Handler) http.Handler {
 	refused := m.config.protection.Handler(next) // answers as the protection is configured to
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -259,11 +259,18 @@ func TestNoStore(t *testing.T) {
 			if err := step.call(w, r); err != nil {
 				t.Errorf("%s: %v", step.name, err)
 			}
-			w.Header().Set("Cache-Control", "public, max-age=60")
+			for _, name := range []string{"Cache-Control", "Surrogate-Control", "CDN-Cache-Control", "Cloudflare-CDN-Cache-Control"} {
+				w.Header().Set(name, "public, max-age=60")
+			}
 			_, _ = io.WriteString(w, "hello")
 		})
 		if got := response.Header.Get("Cache-Control"); got != "no-store" {
 			t.Errorf("%s: Cache-Control is %q; want no-store", step.name, got)
+		}
+		for name, values := range response.Header {
+			if name == "Surrogate-Control" || strings.HasSuffix(name, "Cdn-Cache-Control") {
+				t.Errorf("%s: %s is %q; want none", step.name, name, values)
+			}
 		}
 	}
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -21,12 +22,16 @@ type response struct {
 	sessionRead atomic.Bool // the session was read: the page is for this user only
 	cookieSet   atomic.Bool // a cookie of the Manager was set: the response must not be stored
 	headersSent atomic.Bool // no header can be set
+
+	mu    sync.Mutex
+	lines []string // of Set-Cookie: the Manager's last one for each name, domain and path
 }
 
 func (w *response) addHeaders() {
 	if w.headersSent.Load() {
 		return
 	}
+	w.restoreCookies()
 	header := w.Header()
 	control := header.Get("Cache-Control")
 	read := w.sessionRead.Load()
@@ -40,6 +45,11 @@ func (w *response) addHeaders() {
 	}
 	if w.cookieSet.Load() || read && control == "" {
 		header.Set("Cache-Control", "no-store")
+		for name := range header { // what caches in front of the service obey instead (RFC 9213)
+			if name == "Surrogate-Control" || strings.HasSuffix(name, "Cdn-Cache-Control") {
+				header.Del(name)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -257,6 +259,67 @@ func TestEarlyHints(t *testing.T) {
 	defer func() { _ = response.Body.Close() }()
 	if len(response.Cookies()) != 1 || response.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v; want the cookie", response.Header)
+	}
+}
+
+// TestClearedHeaders: what the database has committed reaches the browser, even if the
+// headers are cleared before they are sent. The last cookie of each scope counts.
+func TestClearedHeaders(t *testing.T) {
+	s := setup(t, sessionhttp.WithProfile(func(a account) any { return a.Name }))
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Link", "</style.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		http.SetCookie(w, &http.Cookie{Name: "theme", Value: "dark"})
+		_, _ = io.WriteString(w, "from the backend")
+	}))
+	defer backend.Close()
+	address, err := url.Parse(backend.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(address) }}
+	for name, test := range map[string]struct {
+		after http.HandlerFunc
+		want  string
+	}{
+		"a proxy's early hints": {proxy.ServeHTTP, "theme, __Host-session, __Host-profile"},
+		"an error page": {func(w http.ResponseWriter, _ *http.Request) {
+			clear(w.Header())
+			w.WriteHeader(http.StatusTeapot)
+		}, "__Host-session, __Host-profile"},
+		"nothing written": {func(w http.ResponseWriter, _ *http.Request) { clear(w.Header()) }, "__Host-session, __Host-profile"},
+		"another value": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Set-Cookie", "__Host-session=mine; Path=/; Secure")
+		}, "__Host-session, __Host-profile"},
+		"a logout": {func(w http.ResponseWriter, r *http.Request) {
+			if err := s.sessions.Logout(w, r); err != nil {
+				t.Errorf("Logout: %v", err)
+			}
+			clear(w.Header())
+		}, "-__Host-session, -__Host-profile"},
+	} {
+		b, ed := s.browser(t), newUser()
+		server := httptest.NewTLSServer(s.sessions.Middleware(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for range 2 {
+				if err := s.sessions.Login(w, r, ed); err != nil {
+					t.Errorf("%s: Login: %v", name, err)
+				}
+			}
+			test.after(w, r)
+		})))
+		defer server.Close()
+		response, err := server.Client().Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if got := cleared(response); got != test.want || response.Header.Get("Cache-Control") != "no-store" || !slices.Contains(response.Header["Vary"], "Cookie") {
+			t.Errorf("%s: cookies %q, headers %v; want %q", name, got, response.Header, test.want)
+		}
+		if name != "a logout" {
+			b.jar.SetCookies(origin, response.Cookies())
+			b.wantUser(t, ed)
+		}
 	}
 }
 

@@ -45,7 +45,7 @@ func (m *Manager[T]) expireOthers(w http.ResponseWriter, s *requestSession[T]) {
 		for _, path := range scopePaths(s.request) {
 			expired.Domain, expired.Path = domain, path
 			if expired.Valid() == nil && (scope{domain, path}) != own {
-				setCookie(w, expired)
+				s.response.setCookie(w, expired)
 			}
 		}
 	}
