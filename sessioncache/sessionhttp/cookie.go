@@ -31,6 +31,7 @@ type cookies[T any] struct {
 // setCookies sets the session cookie and, for a login, the profile cookie.
 func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, s *requestSession[T], set cookies[T]) {
 	s.response.cookieSet.Store(true)
+	m.warnOfPlainHTTP(ctx, s.request)
 	m.expireOthers(w, s)
 	cookie := m.cookie(m.config.sessionCookie, set.token.Reveal(), set.remaining, set.persistent)
 	cookie.HttpOnly = true

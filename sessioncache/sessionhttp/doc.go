@@ -17,6 +17,10 @@
 // as the session can live ([WithBrowserSessionCookie] and [Remember] change that). The
 // database decides whether a session is live, not the cookie.
 //
+// Browsers drop a Secure cookie that comes over plain HTTP, except from localhost: the user
+// logs in, and finds the login page again. If that seems to happen, a warning is logged, once
+// a process. A proxy that ends TLS must send X-Forwarded-Proto: https to prevent the warning.
+//
 // The profile cookie, __Host-profile, exists only with [WithProfile]. It holds a few
 // details that scripts on the page can show. It is not signed, and nothing on the server
 // reads it.

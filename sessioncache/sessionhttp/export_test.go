@@ -2,6 +2,7 @@ package sessionhttp
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,15 @@ func (m *Manager[T]) CountAsked(n *atomic.Int64) {
 	m.watcher.alive = func(ctx context.Context, tokens ...sid.Token) ([]bool, error) {
 		n.Add(int64(len(tokens)))
 		return alive(ctx, tokens...)
+	}
+}
+
+// WarnAsFirst has the Managers log the warning of plain HTTP once more, as if the process had
+// just begun.
+func WarnAsFirst[T any](managers ...*Manager[T]) {
+	var once sync.Once
+	for _, m := range managers {
+		m.plainHTTPWarning = &once
 	}
 }
 

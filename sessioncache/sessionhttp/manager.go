@@ -2,6 +2,7 @@ package sessionhttp
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
@@ -28,6 +29,8 @@ type Manager[T any] struct {
 	config  config
 	profile func(T) any // nil without [WithProfile]
 	watcher watcher
+
+	plainHTTPWarning *sync.Once
 }
 
 // New returns a Manager of the sessions in a cache. It panics if the cache is nil, or if
@@ -42,7 +45,7 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	if cache == nil {
 		panic("sessionhttp: New: the cache is nil")
 	}
-	m := &Manager[T]{config: newConfig(options)}
+	m := &Manager[T]{config: newConfig(options), plainHTTPWarning: &plainHTTPWarning}
 	if cache.Audience() == "" {
 		cache = cache.WithTokenScope(m.config.sessionCookie)
 	}
