@@ -147,6 +147,36 @@ func TestMaxAge(t *testing.T) {
 	}
 }
 
+// TestVisitorLifetime: a visitor's session has a lifetime of its own, in the table and in the
+// browser. That of the user who logs in is not affected.
+func TestVisitorLifetime(t *testing.T) {
+	s := setup(t)
+	const month = 30 * 24 * time.Hour
+	for name, test := range map[string]struct {
+		lifetime time.Duration
+		options  []sessionhttp.Option
+		want     time.Duration
+	}{
+		"the default":           {month, nil, 24 * time.Hour},
+		"a shorter lifetime":    {time.Hour, nil, time.Hour},
+		"its own":               {month, []sessionhttp.Option{sessionhttp.WithVisitorLifetime(10 * time.Minute)}, 10 * time.Minute},
+		"longer than the users": {time.Hour, []sessionhttp.Option{sessionhttp.WithVisitorLifetime(month)}, month},
+	} {
+		cache := sessioncache.New[account](s.pool, sessioncache.WithLifetime(test.lifetime))
+		b := (&site{sessions: sessionhttp.New(cache, test.options...), pool: s.pool}).browser(t)
+		wantMaxAge(t, name, b.do(t, b.site.allCalls()["Begin"]), test.want)
+		var seconds float64
+		err := s.pool.QueryRow(t.Context(), "SELECT extract(epoch FROM session_deadlineutc - session_startutc) FROM session_cache WHERE sessionid = $1",
+			handleOf(t, b.token()).String()).Scan(&seconds)
+		if err != nil || seconds != test.want.Seconds() {
+			t.Errorf("%s: the session lives %v s, %v; want %s", name, seconds, err, test.want)
+		}
+		wantMaxAge(t, name+", then a login", b.do(t, func(w http.ResponseWriter, r *http.Request) error {
+			return b.site.sessions.Login(w, r, newUser())
+		}), test.lifetime)
+	}
+}
+
 // TestMaxAgeIsNeverZero: browsers do not agree on what it means, and an expired cookie
 // is none.
 func TestMaxAgeIsNeverZero(t *testing.T) {

@@ -86,10 +86,10 @@ func carryInto[T any](stored *T, carry any) func(T, *T) error {
 }
 
 // Begin changes the data of a visitor, for example a basket or the state of an OAuth
-// login. If there is no session, it starts an anonymous one. change is called with the
-// stored data, perhaps several times (see [sessioncache.Cache.Update]). If a user has logged
-// in, Begin changes the user, as [Manager.Update] does. An error of change is returned
-// unchanged, and nothing is stored.
+// login. If there is no session, it starts an anonymous one ([WithVisitorLifetime]). change
+// is called with the stored data, perhaps several times (see [sessioncache.Cache.Update]). If
+// a user has logged in, Begin changes the user, as [Manager.Update] does. An error of change
+// is returned unchanged, and nothing is stored.
 //
 // If the visitor logs in at the same moment, the error is sessioncache.ErrSuperseded: sent
 // again, the request carries the user's token.
@@ -116,13 +116,14 @@ func (t *Tx[T]) begin(change func(*T) error) error {
 	if err := change(&visitor); err != nil {
 		return errCallback{err}
 	}
-	token, err := t.cache.Issue(t.ctx, visitor, nil, sessioncache.Anonymous())
+	lifetime := t.manager.config.visitors
+	token, err := t.cache.Issue(t.ctx, visitor, nil, sessioncache.Anonymous(), sessioncache.Lifetime(lifetime))
 	if err != nil {
 		return err
 	}
 	t.session.set(token)
 	t.onSuccess(func(w http.ResponseWriter) {
-		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, remaining: t.cache.Lifetime()})
+		t.manager.setCookies(t.ctx, w, t.session, cookies[T]{token: token, remaining: lifetime})
 	})
 	t.reportOnSuccess(Event{Kind: EventBegin, Handle: token.Handle()})
 	return nil

@@ -86,7 +86,7 @@ func (t *Tx[T]) LogoutOthers() (n int64, err error) {
 }
 
 // logoutUser ends sessions of the request's user.
-func (t *Tx[T]) logoutUser(kind EventKind, revoke func(context.Context, sid.Token) (int64, bool, error)) (n int64, err error) {
+func (t *Tx[T]) logoutUser(kind Kind, revoke func(context.Context, sid.Token) (int64, bool, error)) (n int64, err error) {
 	session, err := t.manager.findOwner(t.ctx, t.cache, t.session)
 	if err != nil {
 		return 0, err

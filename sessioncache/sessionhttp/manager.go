@@ -3,9 +3,14 @@ package sessionhttp
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
+
+// defaultVisitorLifetime is long enough for a basket that is filled in the evening and
+// ordered the next day.
+const defaultVisitorLifetime = 24 * time.Hour
 
 // Manager logs users in and out of a service, and tells its handlers which user has sent
 // a request. Its methods are safe for concurrent use.
@@ -51,6 +56,9 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	}
 	m.cache = &timedCache[T]{cache: cache, timeout: m.config.timeout}
 	m.watcher = watcher{alive: cache.Alive, interval: watchInterval, outageLimit: watchOutageLimit, timeout: m.config.timeout}
+	if m.config.visitors == 0 {
+		m.config.visitors = min(defaultVisitorLifetime, cache.Lifetime())
+	}
 	if m.config.profile != nil {
 		profile, ok := m.config.profile.(func(T) any)
 		if !ok {

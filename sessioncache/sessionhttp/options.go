@@ -27,6 +27,7 @@ type config struct {
 	loginPage, reauthenticationPage string
 
 	timeout       time.Duration
+	visitors      time.Duration // 0: the default of WithVisitorLifetime
 	protection    *http.CrossOriginProtection
 	remoteAddress func(*http.Request) string
 	events        func(context.Context, Event)
@@ -271,6 +272,19 @@ func WithTimeout(d time.Duration) Option {
 		panic(fmt.Sprintf("sessionhttp: WithTimeout: %s is not a positive duration", d))
 	}
 	return func(c *config) { c.timeout = d }
+}
+
+// WithVisitorLifetime sets how long a visitor's session lives at most ([Manager.Begin]), and
+// its cookie. Anybody can start such sessions without a login, as many as they like, and each
+// is a row of the table. Limit the rate of requests that call Begin in front of the service,
+// or in it. Less than a microsecond panics.
+//
+// Default: 24 hours, or the cache's lifetime if that is shorter.
+func WithVisitorLifetime(d time.Duration) Option {
+	if d < time.Microsecond {
+		panic(fmt.Sprintf("sessionhttp: WithVisitorLifetime: %s is shorter than a microsecond", d))
+	}
+	return func(c *config) { c.visitors = d }
 }
 
 // checkPage accepts only paths: a redirect must not lead to another host.

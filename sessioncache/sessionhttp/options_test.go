@@ -42,6 +42,7 @@ func TestMistakesPanic(t *testing.T) {
 		"no SameSite":              func() { sessionhttp.WithSameSite(0) },
 		"no timeout":               func() { sessionhttp.WithTimeout(0) },
 		"a negative timeout":       func() { sessionhttp.WithTimeout(-time.Second) },
+		"visitors for no time":     func() { sessionhttp.WithVisitorLifetime(time.Nanosecond) },
 		"no login page":            func() { sessionhttp.WithLoginPage("") },
 		"a relative login page":    func() { sessionhttp.WithLoginPage("login") },
 		"a login page elsewhere":   func() { sessionhttp.WithLoginPage("https://example.com/login") },
@@ -71,6 +72,7 @@ func TestLimitsOfOptions(t *testing.T) {
 		sessionhttp.WithDomain("localhost"),
 		sessionhttp.WithLoginPage("/"),
 		sessionhttp.WithTimeout(1),
+		sessionhttp.WithVisitorLifetime(time.Microsecond),
 		sessionhttp.WithSameSite(http.SameSiteLaxMode),
 		sessionhttp.WithProfile(func(account) any { return nil }),
 	)
