@@ -18,6 +18,9 @@ import (
 // longer ones (RFC 6265 section 6.1, ASVS 3.3.5).
 const maxCookieSize = 4096
 
+// maxCookieAge is the longest time that browsers keep a cookie (RFC 6265bis section 5.5).
+const maxCookieAge = 400 * 24 * time.Hour
+
 var errLargeProfile = errors.New("the cookie would be longer than 4,096 bytes")
 
 // cookies are the cookies that a response sets for a session.
@@ -91,6 +94,7 @@ func (m *Manager[T]) cookie(name, value string, remaining time.Duration, persist
 	case remaining < 0:
 		cookie.MaxAge = -1
 	case persistent || !m.config.browserSession:
+		remaining = min(remaining, maxCookieAge)
 		cookie.MaxAge = max(1, int((remaining+time.Second-1)/time.Second)) // net/http leaves out a zero
 	}
 	return cookie

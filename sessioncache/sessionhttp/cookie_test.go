@@ -2,6 +2,7 @@ package sessionhttp_test
 
 import (
 	"encoding/json"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -174,6 +175,39 @@ func TestVisitorLifetime(t *testing.T) {
 		wantMaxAge(t, name+", then a login", b.do(t, func(w http.ResponseWriter, r *http.Request) error {
 			return b.site.sessions.Login(w, r, newUser())
 		}), test.lifetime)
+	}
+}
+
+// TestLongestMaxAge: no cookie lasts longer than browsers allow, or for a second because a
+// very long lifetime overflowed.
+func TestLongestMaxAge(t *testing.T) {
+	const day, longest = 24 * time.Hour, 400 * 24 * time.Hour
+	profile := sessionhttp.WithProfile(func(a account) any { return a.Name })
+	s := setup(t)
+	for name, test := range map[string]struct {
+		lifetime, idle, want time.Duration
+	}{
+		"just shorter":         {longest - day, 0, longest - day},
+		"the longest":          {longest, 0, longest},
+		"longer":               {longest + day, 0, longest},
+		"three years":          {3 * 365 * day, 0, longest},
+		"three years, idle":    {3 * 365 * day, 30 * day, longest},
+		"all that there is":    {math.MaxInt64, 0, longest},
+		"all of it, idle":      {math.MaxInt64, 30 * day, longest},
+		"all of it, long idle": {math.MaxInt64, math.MaxInt64, longest},
+	} {
+		b := (&site{pool: s.pool, sessions: sessionhttp.New(s.cache, profile, sessionhttp.WithVisitorLifetime(test.lifetime))}).browser(t)
+		if test.idle == 0 {
+			wantMaxAge(t, name+": Begin", b.do(t, b.site.allCalls()["Begin"]), test.want)
+		}
+		wantMaxAge(t, name+": Login", b.do(t, func(w http.ResponseWriter, r *http.Request) error {
+			return b.site.sessions.Login(w, r, newUser(), sessionhttp.Remember(test.lifetime, test.idle))
+		}), test.want)
+		for step, call := range map[string]call{
+			"Renew": b.site.sessions.Renew, "Reauthenticated": b.site.sessions.Reauthenticated, "Update": b.site.calls()["Update"],
+		} {
+			wantMaxAge(t, name+": "+step, b.do(t, call), test.want)
+		}
 	}
 }
 

@@ -52,9 +52,9 @@ func MaxSessions(n int) LoginOption {
 }
 
 // Remember is "keep me logged in": it gives this login its own lifetime and idle timeout,
-// and a persistent cookie that lasts as long. An idle of zero means no idle timeout. It
-// panics if the lifetime is below a second, or if the idle timeout is below a microsecond
-// and not zero.
+// and a persistent cookie that lasts as long, or 400 days, the most that browsers allow. An
+// idle of zero means no idle timeout. It panics if the lifetime is below a second, or if the
+// idle timeout is below a microsecond and not zero.
 //
 // Default: the lifetime and the idle timeout of the cache.
 func Remember(lifetime, idle time.Duration) LoginOption {

@@ -76,7 +76,8 @@ func WithBearer() Option {
 // closes. Logins with [Remember] keep a persistent cookie. (A browser that
 // restores its windows restores these cookies, too.)
 //
-// Default: persistent cookies, which last as long as the login can.
+// Default: persistent cookies, which last as long as the login can, but at most 400 days,
+// the most that browsers allow (RFC 6265bis section 5.5).
 func WithBrowserSessionCookie() Option {
 	return func(c *config) { c.browserSession = true }
 }

@@ -74,7 +74,9 @@ func (t *Tx[T]) cookiesOf(token sid.Token, session sessioncache.Session[T]) cook
 }
 
 // remainingLifetime returns the longest time that a session can still live, by the
-// database's clock. Its cookie lasts as long.
+// database's clock, and maxCookieAge if that is longer. Its cookie lasts as long.
 func remainingLifetime[T any](session sessioncache.Session[T]) time.Duration {
-	return max(0, session.Deadline.Sub(session.ExpiresAt)+session.TTL)
+	// Each is cut off before the addition, which could overflow.
+	afterTTL := min(session.Deadline.Sub(session.ExpiresAt), maxCookieAge)
+	return max(0, min(afterTTL+min(session.TTL, maxCookieAge), maxCookieAge))
 }
