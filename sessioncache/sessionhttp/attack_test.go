@@ -417,9 +417,9 @@ func TestCrossSite(t *testing.T) {
 	}
 }
 
-// TestTooLate: a call that has to set a cookie after the response has begun changes
+// TestHeadersSent: a call that has to set a cookie after the response has begun changes
 // nothing, and does not reach the database.
-func TestTooLate(t *testing.T) {
+func TestHeadersSent(t *testing.T) {
 	s := setup(t)
 	ed := newUser()
 	token := loginTo(t, s.sessions, "", ed)
@@ -458,8 +458,8 @@ func TestTooLate(t *testing.T) {
 			if strings.HasPrefix(name, "Tx") {
 				statements -= 2 // begin and rollback
 			}
-			if !errors.Is(err, sessionhttp.ErrTooLate) || sets || statements != 0 {
-				t.Errorf("%s after %s: %v, Set-Cookie: %v, %d statements; want ErrTooLate and none", name, begun, err, sets, statements)
+			if !errors.Is(err, sessionhttp.ErrHeadersSent) || sets || statements != 0 {
+				t.Errorf("%s after %s: %v, Set-Cookie: %v, %d statements; want ErrHeadersSent and none", name, begun, err, sets, statements)
 			}
 		}
 		if _, sets, err := attempt(t.Context(), s.sessions, "", func(w http.ResponseWriter, r *http.Request) error {
@@ -467,8 +467,8 @@ func TestTooLate(t *testing.T) {
 				return err
 			}
 			return s.sessions.Begin(w, r, func(*account) error { return nil })
-		}); !errors.Is(err, sessionhttp.ErrTooLate) || sets {
-			t.Errorf("Begin after %s: %v; want ErrTooLate", begun, err)
+		}); !errors.Is(err, sessionhttp.ErrHeadersSent) || sets {
+			t.Errorf("Begin after %s: %v; want ErrHeadersSent", begun, err)
 		}
 	}
 	if now := dump(t, s.pool); now != stored {

@@ -56,9 +56,9 @@ var ErrNoUserID = errors.New("the user of the session has no user_id")
 // has such a session.
 var ErrUnknownHandle = errors.New("no such session of this user")
 
-// ErrTooLate is returned by calls that must set a cookie, if the headers of the response
+// ErrHeadersSent is returned by calls that must set a cookie, if the headers of the response
 // have already been sent. Nothing has changed.
-var ErrTooLate = errors.New("the response has started: no cookie can be set")
+var ErrHeadersSent = errors.New("the response has started: no cookie can be set")
 
 // ErrBearer is returned by calls that must set a cookie, if the request has a bearer
 // token. Nothing has changed.

@@ -461,7 +461,7 @@ func TestErrorAfterTheFirstByte(t *testing.T) {
 	if got := body(t, response); response.StatusCode != http.StatusOK || got != "<p>" {
 		t.Errorf("%d %q; want the page as it was begun", response.StatusCode, got)
 	}
-	if log := s.log.String(); !strings.Contains(log, `level=ERROR msg="request failed"`) || !strings.Contains(log, sessionhttp.ErrTooLate.Error()) {
+	if log := s.log.String(); !strings.Contains(log, `level=ERROR msg="request failed"`) || !strings.Contains(log, sessionhttp.ErrHeadersSent.Error()) {
 		t.Errorf("the log lacks the error:\n%s", log)
 	}
 }

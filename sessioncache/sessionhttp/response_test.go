@@ -77,7 +77,7 @@ func TestMiddlewareKeepsWhatAResponseCan(t *testing.T) {
 			return
 		}
 		defer func() { _ = conn.Close() }()
-		if err := s.sessions.Login(w, r, newUser()); !errors.Is(err, sessionhttp.ErrTooLate) {
+		if err := s.sessions.Login(w, r, newUser()); !errors.Is(err, sessionhttp.ErrHeadersSent) {
 			t.Errorf("Login on a hijacked connection: %v", err)
 		}
 		_, _ = io.WriteString(conn, "HTTP/1.1 299 Mine\r\nConnection: close\r\nVary: Cookie\r\nContent-Length: 0\r\n\r\n")
@@ -364,8 +364,8 @@ func TestReadAfterTheFirstByte(t *testing.T) {
 	b.wantNobody(t, sessionhttp.ErrUnknownSession)
 }
 
-// TestUpdateTooLate: a profile that cannot be set changes nothing.
-func TestUpdateTooLate(t *testing.T) {
+// TestUpdateAfterHeaders: a profile that cannot be set changes nothing.
+func TestUpdateAfterHeaders(t *testing.T) {
 	s := setup(t, sessionhttp.WithProfile(func(a account) any { return a.Visits }))
 	b, ed := s.browser(t), newUser()
 	b.login(t, ed)
@@ -373,11 +373,11 @@ func TestUpdateTooLate(t *testing.T) {
 	b.visit(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "<p>")
 		update := func(*account) error { t.Error("the change was called"); return nil }
-		if err := s.sessions.Update(w, r, update); !errors.Is(err, sessionhttp.ErrTooLate) {
-			t.Errorf("Update: %v; want %v", err, sessionhttp.ErrTooLate)
+		if err := s.sessions.Update(w, r, update); !errors.Is(err, sessionhttp.ErrHeadersSent) {
+			t.Errorf("Update: %v; want %v", err, sessionhttp.ErrHeadersSent)
 		}
-		if err := s.sessions.Begin(w, r, update); !errors.Is(err, sessionhttp.ErrTooLate) {
-			t.Errorf("Begin: %v; want %v", err, sessionhttp.ErrTooLate)
+		if err := s.sessions.Begin(w, r, update); !errors.Is(err, sessionhttp.ErrHeadersSent) {
+			t.Errorf("Begin: %v; want %v", err, sessionhttp.ErrHeadersSent)
 		}
 		if user, ok, err := s.sessions.User(r.Context()); err != nil || !ok || user != ed {
 			t.Errorf("User after that = %v, %v, %v", user, ok, err)

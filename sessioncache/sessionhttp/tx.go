@@ -154,7 +154,7 @@ func (t *Tx[T]) reportOnSuccess(event Event) {
 func (t *Tx[T]) needCookies() error {
 	switch {
 	case t.session.response.headersSent.Load():
-		return ErrTooLate
+		return ErrHeadersSent
 	case t.session.credentials.bearer:
 		return ErrBearer
 	}

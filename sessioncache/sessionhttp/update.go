@@ -32,7 +32,7 @@ func (t *Tx[T]) update(change func(*T) error, options []sessioncache.UpdateOptio
 func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error, options []sessioncache.UpdateOption) error {
 	showsProfile := t.manager.profile != nil && !session.Anonymous() && !t.session.credentials.bearer
 	if showsProfile && t.session.response.headersSent.Load() {
-		return ErrTooLate
+		return ErrHeadersSent
 	}
 	var updated T
 	ok, err := t.store(func(user *T) error {
