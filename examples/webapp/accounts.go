@@ -21,7 +21,7 @@ type accounts struct {
 
 // account is a user who can log in.
 type account struct {
-	id, name, hash string
+	id, email, name, hash string
 }
 
 type demoUser struct{ Email, Name, Password string }
@@ -86,7 +86,7 @@ func (a accounts) verify(ctx context.Context, email, password string) (account, 
 	if !utf8.ValidString(email) || strings.ContainsRune(email, 0) { // PostgreSQL does not accept it
 		email = ""
 	}
-	var found account
+	found := account{email: email}
 	err := a.pool.QueryRow(ctx, "SELECT id, name, password FROM webapp_users WHERE email = $1", email).
 		Scan(&found.id, &found.name, &found.hash)
 	if errors.Is(err, pgx.ErrNoRows) {

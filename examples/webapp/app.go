@@ -17,6 +17,7 @@ import (
 // no id and no name.
 type user struct {
 	ID     string   `json:"user_id,omitempty"`
+	Email  string   `json:"email,omitempty"`
 	Name   string   `json:"name,omitempty"`
 	Device string   `json:"device,omitempty"`
 	Basket []string `json:"basket,omitempty"`
@@ -74,6 +75,7 @@ var static embed.FS
 func (a *app) handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, page := range map[string]page{
+		"/":                  a.notFound,
 		"GET /{$}":           a.shop,
 		"POST /basket":       a.addToBasket,
 		"POST /basket/empty": a.emptyBasket,

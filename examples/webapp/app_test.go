@@ -229,6 +229,47 @@ func TestLogin(t *testing.T) {
 	}
 }
 
+// TestReturnToThePage: a login leads to the page that needed it, also after a wrong password,
+// and never to another site.
+func TestReturnToThePage(t *testing.T) {
+	s := start(t)
+	b := s.browser()
+	page := b.want("GET", "/devices?done=device", nil, "/login", "Demo users")
+	if !strings.Contains(page, `name="next" value="/devices?done=device"`) {
+		t.Errorf("the form does not pass the page on:\n%s", page)
+	}
+	form := s.credentials("next", "/devices?done=device", "password", "another password of a test")
+	page = b.wantStatus(http.StatusUnauthorized, "POST", "/login", form, "/login", "is wrong")
+	if !strings.Contains(page, `name="next" value="/devices?done=device"`) {
+		t.Errorf("after a wrong password the form does not pass the page on:\n%s", page)
+	}
+	b.want("POST", "/login", s.credentials("next", "/devices?done=device"), "/devices", "The device is logged out.")
+	b.want("GET", "/login?next=/password", nil, "/password", "New password")
+	s.browser().want("POST", "/login", s.credentials("next", "https://evil.example/"), "/", "Hello")
+
+	// An old login is confirmed on the way.
+	b.age(maxLoginAge + time.Second)
+	page = b.want("GET", "/password?again=1", nil, "/confirm", "Current password")
+	if !strings.Contains(page, `name="next" value="/password?again=1"`) {
+		t.Errorf("the form does not pass the page on:\n%s", page)
+	}
+	if !strings.Contains(page, `autocomplete="username" value="`+s.email+`"`) {
+		t.Errorf("a password manager is not told the account:\n%s", page)
+	}
+	page = b.want("POST", "/confirm", url.Values{"password": {password}, "next": {"/password?again=1"}}, "/password", "New password")
+	if !strings.Contains(page, `autocomplete="username" value="`+s.email+`"`) {
+		t.Errorf("a password manager is not told the account:\n%s", page)
+	}
+}
+
+func TestNotFound(t *testing.T) {
+	s := start(t)
+	for _, b := range []browser{s.browser(), s.loggedIn()} {
+		b.wantStatus(http.StatusNotFound, "GET", "/nowhere", nil, "/nowhere", "There is no such page.")
+		b.wantStatus(http.StatusNotFound, "POST", "/nowhere", nil, "/nowhere", "There is no such page.")
+	}
+}
+
 func TestRemember(t *testing.T) {
 	s := start(t)
 	for remember, want := range map[string]int{"": 0, "yes": int(rememberedFor / time.Second)} {

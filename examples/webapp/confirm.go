@@ -11,8 +11,14 @@ import (
 
 // confirmPage asks for the current password, before the user can change it.
 func (a *app) confirmPage(w http.ResponseWriter, r *http.Request) error {
-	a.show(w, http.StatusOK, "confirm.html", view{User: a.sessions.MustUser(r.Context())})
+	a.showConfirm(w, r, http.StatusOK, "")
 	return nil
+}
+
+func (a *app) showConfirm(w http.ResponseWriter, r *http.Request, status int, alert string) {
+	a.show(w, status, "confirm.html", view{
+		User: a.sessions.MustUser(r.Context()), Alert: alert, Data: a.sessions.Next(r, "/password"),
+	})
 }
 
 func (a *app) confirm(w http.ResponseWriter, r *http.Request) error {
@@ -28,8 +34,8 @@ func (a *app) confirm(w http.ResponseWriter, r *http.Request) error {
 	}
 	if errors.Is(err, errWrongPassword) {
 		a.logger.WarnContext(r.Context(), "re-authentication failed", "user", u.ID, "remote", r.RemoteAddr)
-		a.show(w, http.StatusUnauthorized, "confirm.html", view{User: u, Alert: "The password is wrong."})
+		a.showConfirm(w, r, http.StatusUnauthorized, "The password is wrong.")
 		return nil
 	}
-	return redirect(w, r, "/password", err)
+	return redirect(w, r, a.sessions.Next(r, "/password"), err)
 }

@@ -19,6 +19,7 @@ const (
 // loginForm is the data of the login page.
 type loginForm struct {
 	Email string // as the user typed it
+	Next  string // the page to return to
 	Demo  []demoUser
 }
 
@@ -27,7 +28,7 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) error {
 	notice := ""
 	switch {
 	case err == nil:
-		return redirect(w, r, "/", nil)
+		return redirect(w, r, a.sessions.Next(r, "/"), nil)
 	case errors.Is(err, sessionhttp.ErrExpiredSession):
 		notice = "Your login has expired."
 	case errors.Is(err, sessionhttp.ErrUnknownSession):
@@ -37,7 +38,7 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) error {
 	case !errors.Is(err, sessionhttp.ErrNoSession):
 		return err
 	}
-	a.show(w, http.StatusOK, "login.html", view{Notice: notice, Data: loginForm{Demo: demo}})
+	a.show(w, http.StatusOK, "login.html", view{Notice: notice, Data: loginForm{Next: a.sessions.Next(r, "/"), Demo: demo}})
 	return nil
 }
 
@@ -57,17 +58,17 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) error {
 			if r.PostFormValue("remember") != "" {
 				options = append(options, sessionhttp.Remember(rememberedFor, rememberedIdle))
 			}
-			return session.Login(user{ID: verified.id, Name: verified.name, Device: device(r.UserAgent())}, options...)
+			return session.Login(user{ID: verified.id, Email: verified.email, Name: verified.name, Device: device(r.UserAgent())}, options...)
 		})
 	}
 	if errors.Is(err, errWrongPassword) {
 		a.logger.WarnContext(r.Context(), "login failed", "remote", r.RemoteAddr)
 		a.show(w, http.StatusUnauthorized, "login.html", view{
-			Alert: "The email address or the password is wrong.", Data: loginForm{email, demo},
+			Alert: "The email address or the password is wrong.", Data: loginForm{email, a.sessions.Next(r, "/"), demo},
 		})
 		return nil
 	}
-	return redirect(w, r, "/", err)
+	return redirect(w, r, a.sessions.Next(r, "/"), err)
 }
 
 func (a *app) logout(w http.ResponseWriter, r *http.Request) error {

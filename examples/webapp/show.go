@@ -60,6 +60,12 @@ func (a *app) showError(w http.ResponseWriter, r *http.Request, err error) {
 	a.show(w, status, "error.html", view{Alert: text})
 }
 
+// notFound is the page of an address that leads nowhere.
+func (a *app) notFound(w http.ResponseWriter, _ *http.Request) error {
+	a.show(w, http.StatusNotFound, "error.html", view{Alert: "There is no such page."})
+	return nil
+}
+
 // redirect sends the browser to another page after a form, so that Back does not send the
 // form again.
 func redirect(w http.ResponseWriter, r *http.Request, to string, err error) error {
