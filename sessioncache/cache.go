@@ -3,6 +3,7 @@ package sessioncache
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -87,6 +88,20 @@ func (c *Cache[T]) WithInFlight() *Cache[T] {
 
 func inFlight(config *config) {
 	config.inFlight = true
+}
+
+// WithTimeout returns a Cache on the same sessions that limits each use of the database: a
+// lookup, a statement, a transaction of its own, and of [Cache.Tx] the begin and the commit,
+// each by itself. Functions of the caller and the wait for near caches are not limited. When
+// the time is over, the error is [ErrUnavailable] and matches [context.DeadlineExceeded]. The
+// returned Cache shares batches and metrics with c. WithTimeout panics if d is not positive.
+//
+// Default: only the context limits a call.
+func (c *Cache[T]) WithTimeout(d time.Duration) *Cache[T] {
+	if d <= 0 {
+		panic(fmt.Sprintf("sessioncache: WithTimeout: %s is not a valid time", d))
+	}
+	return c.with(func(config *config) { config.timeout = d })
 }
 
 func (c *Cache[T]) with(change func(*config)) *Cache[T] {

@@ -521,3 +521,10 @@ func ExampleCache_AwaitNearCaches() {
 	fmt.Println(cache.AwaitNearCaches(ctx)) // from here on no server shows those sessions
 	// Output: <nil>
 }
+
+func ExampleCache_WithTimeout() {
+	cache := sessioncache.New[Account](pool).WithTimeout(3 * time.Second)
+	_, ok, err := cache.Get(ctx, sid.New().String()) // ErrUnavailable if it takes longer
+	fmt.Println(ok, err)
+	// Output: false <nil>
+}

@@ -27,6 +27,8 @@ func (s *store) insert(ctx context.Context, session insertion) (stored bool, err
 	if s.inserts == nil || len(session.user) > largestBatched {
 		return s.insertSingle(ctx, session)
 	}
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	return s.inserts.Do(ctx, session)
 }
 

@@ -21,6 +21,8 @@ func (s *store) lookUp(ctx context.Context, id sid.ID) (*row, error) {
 	if s.lookups == nil {
 		return s.lookUpSingle(ctx, id)
 	}
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	return s.lookups.Do(ctx, id)
 }
 

@@ -21,9 +21,10 @@ type config struct {
 	audience   string
 	tokenScope string
 	timeouts   timeouts
-	single     bool         // no batches
-	inFlight   bool         // superseded tokens are those of requests under way (WithInFlight)
-	logger     *slog.Logger // nil: slog.Default
+	single     bool          // no batches
+	timeout    time.Duration // of each use of the database; 0: none
+	inFlight   bool          // superseded tokens are those of requests under way (WithInFlight)
+	logger     *slog.Logger  // nil: slog.Default
 	marshal    func(v any) ([]byte, error)
 	unmarshal  func(data []byte, v any) error
 

@@ -61,6 +61,8 @@ func retryUnsent[R any](ctx context.Context, s *store, run func(context.Context)
 // transaction at read committed: there it waits for the other transaction instead of
 // failing.
 func retryWrite[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (R, error) {
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	result, err := retryUnsent(ctx, s, func(ctx context.Context) (R, error) { return onConnection(ctx, s, statement) })
 	if !s.pooled() || !rolledBack(err) {
 		return result, err
@@ -75,6 +77,8 @@ func retryWrite[R any](ctx context.Context, s *store, statement func(context.Con
 // retryRead runs a statement that changes nothing up to three times, as long as the
 // connection fails. It waits a random moment in between.
 func retryRead[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (R, error) {
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	pause := readPause
 	for attempt := 1; ; attempt++ {
 		result, err := retryWrite(ctx, s, statement)

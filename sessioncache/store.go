@@ -1,6 +1,7 @@
 package sessioncache
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,14 @@ func newStore(database DB, config config, shared *shared) *store {
 		s.batch(pool)
 	}
 	return s
+}
+
+// limit returns the context of one use of the database ([Cache.WithTimeout]).
+func (s *store) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.config.timeout == 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.config.timeout)
 }
 
 // Audience returns the application that the sessions belong to, as [WithAudience]

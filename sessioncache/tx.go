@@ -69,7 +69,11 @@ func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) e
 	if err != nil {
 		return interpret(op, err)
 	}
-	defer func() { _ = begun.Rollback(ctx) }() // does nothing after Commit
+	defer func() { // does nothing after Commit
+		limited, cancel := c.limit(ctx)
+		defer cancel()
+		_ = begun.Rollback(limited)
+	}()
 	tracked, ok := begun.(*tx)
 	if !ok {
 		tracked = &tx{begun, &changes{}}
@@ -78,7 +82,9 @@ func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) e
 		c.closeReadOnly(ctx, begun, err)
 		return err
 	}
-	if err = begun.Commit(ctx); tracked.changes.stored {
+	limited, cancel := c.limit(ctx)
+	defer cancel()
+	if err = begun.Commit(limited); tracked.changes.stored {
 		err = interpretStore(op, err)
 	} else {
 		err = interpret(op, err)
@@ -102,6 +108,8 @@ func (s *store) begin(ctx context.Context) (pgx.Tx, error) {
 	if _, isTx := s.db.(pgx.Tx); !isTx && s.inCallersTx() {
 		return nil, errRawTransaction
 	}
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	return retryUnsent(ctx, s, func(ctx context.Context) (pgx.Tx, error) {
 		if starter, ok := s.db.(interface {
 			BeginTx(context.Context, pgx.TxOptions) (pgx.Tx, error)
@@ -115,6 +123,8 @@ func (s *store) begin(ctx context.Context) (pgx.Tx, error) {
 // inTx runs statements in a transaction, and again if nothing of it has happened: the
 // server has rolled it back, or the connection was read-only.
 func (s *store) inTx(ctx context.Context, statements func(in *store) error) error {
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	for attempt := 1; ; attempt++ {
 		err := s.inTxOnce(ctx, statements)
 		again := rolledBack(err) && attempt < rolledBackAttempts || hasCode(err, readOnlyTransaction) && attempt == 1

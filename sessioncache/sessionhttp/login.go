@@ -42,7 +42,10 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 	if name := t.manager.config.device; name != nil {
 		session = append(session, sessioncache.Device(name(t.session.request)))
 	}
-	token, err := t.cache.Issue(t.ctx, user, carryInto(&user, options.carry), session...)
+	if options.carry != nil {
+		session = append(session, carryInto(&user, options.carry))
+	}
+	token, err := t.cache.Issue(t.ctx, user, session...)
 	if err != nil {
 		t.reportSuperseded(err)
 		return err
@@ -68,21 +71,18 @@ func (t *Tx[T]) login(user T, options loginOptions) error {
 }
 
 // carryInto takes a visitor's data over, and notes in stored the user that results.
-func carryInto[T any](stored *T, carry any) func(T, *T) error {
-	if carry == nil {
-		return nil
-	}
+func carryInto[T any](stored *T, carry any) sessioncache.SessionOption {
 	f, ok := carry.(func(T, *T) error)
 	if !ok {
 		panic(fmt.Sprintf("sessionhttp: Carry: the function is a %T, which is not for the Manager's user type", carry))
 	}
-	return func(visitor T, user *T) error {
+	return sessioncache.Carry(func(visitor T, user *T) error {
 		if err := f(visitor, user); err != nil {
 			return errCallback{err}
 		}
 		*stored = *user
 		return nil
-	}
+	})
 }
 
 // Begin changes the data of a visitor, for example a basket or the state of an OAuth
@@ -117,7 +117,7 @@ func (t *Tx[T]) begin(change func(*T) error) error {
 		return errCallback{err}
 	}
 	lifetime := t.manager.config.visitors
-	token, err := t.cache.Issue(t.ctx, visitor, nil, sessioncache.Anonymous(), sessioncache.Lifetime(lifetime))
+	token, err := t.cache.Issue(t.ctx, visitor, sessioncache.Anonymous(), sessioncache.Lifetime(lifetime))
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (m *Manager[T]) IssueBearer(ctx context.Context, user T, options ...session
 	if s != nil && s.fake {
 		return sid.Token{}, failed(op, errFake)
 	}
-	token, err := m.cache.Issue(ctx, user, nil, options...)
+	token, err := m.cache.Issue(ctx, user, options...)
 	if err != nil {
 		return sid.Token{}, failed(op, err)
 	}

@@ -30,7 +30,7 @@ const defaultVisitorLifetime = 24 * time.Hour
 // has happened then, and its cookies are set and its events reported. Other servers may
 // show the earlier state for at most sessioncache.NearCacheStaleness.
 type Manager[T any] struct {
-	cache   *timedCache[T]
+	cache   *sessioncache.Cache[T]
 	config  config
 	profile func(T) any // nil without [WithProfile]
 	watcher watcher
@@ -54,7 +54,7 @@ func New[T any](cache *sessioncache.Cache[T], options ...Option) *Manager[T] {
 	if cache.Audience() == "" {
 		cache = cache.WithTokenScope(m.config.sessionCookie)
 	}
-	m.cache = &timedCache[T]{cache: cache, timeout: m.config.timeout}
+	m.cache = cache.WithTimeout(m.config.timeout)
 	m.watcher = watcher{alive: cache.Alive, interval: watchInterval, outageLimit: watchOutageLimit, timeout: m.config.timeout}
 	if m.config.visitors == 0 {
 		m.config.visitors = min(defaultVisitorLifetime, cache.Lifetime())

@@ -141,7 +141,7 @@ func (s *requestSession[T]) forgetLookup() {
 // find returns the live session of the request, a user's or a visitor's. If there is
 // none, the error says why. cache is the Manager's, or that of a transaction: a lookup in
 // a transaction must not wait for a second connection.
-func (m *Manager[T]) find(ctx context.Context, cache *timedCache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
+func (m *Manager[T]) find(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
 	s.response.sessionRead.Store(true)
 	if s.absent != nil {
 		return sessioncache.Session[T]{}, s.absent
@@ -153,14 +153,14 @@ func (m *Manager[T]) find(ctx context.Context, cache *timedCache[T], s *requestS
 }
 
 // lookUp returns the session of the request as it is now.
-func (m *Manager[T]) lookUp(ctx context.Context, cache *timedCache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
+func (m *Manager[T]) lookUp(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
 	s.response.sessionRead.Store(true)
 	if s.absent != nil || s.fake {
 		return s.session, s.absent
 	}
 	at := time.Now() // not the time of the answer: the session may end while that is on its way
 	if s.live {
-		cache = cache.withInFlight()
+		cache = cache.WithInFlight()
 	}
 	session, ok, err := cache.Authenticate(ctx, s.token)
 	s.live = s.live || ok
@@ -198,12 +198,12 @@ func (m *Manager[T]) refuse(ctx context.Context, s *requestSession[T], session s
 }
 
 // findUser returns the session of the request, if a user has logged in.
-func (m *Manager[T]) findUser(ctx context.Context, cache *timedCache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
+func (m *Manager[T]) findUser(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
 	return loggedIn(m.find(ctx, cache, s))
 }
 
 // findOwner returns the session as it is now, for calls about all sessions of its user.
-func (m *Manager[T]) findOwner(ctx context.Context, cache *timedCache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
+func (m *Manager[T]) findOwner(ctx context.Context, cache *sessioncache.Cache[T], s *requestSession[T]) (sessioncache.Session[T], error) {
 	session, err := loggedIn(m.lookUp(ctx, cache, s))
 	if err == nil && session.UserID == "" {
 		// All users without an id would share the empty one.

@@ -110,7 +110,7 @@ func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 
 // findLocked locks the request's session and calls find.
 func (m *Manager[T]) findLocked(ctx context.Context, op string,
-	find func(context.Context, *timedCache[T], *requestSession[T]) (sessioncache.Session[T], error),
+	find func(context.Context, *sessioncache.Cache[T], *requestSession[T]) (sessioncache.Session[T], error),
 ) (sessioncache.Session[T], error) {
 	s, err := m.lock(ctx)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // function that received it has returned.
 type Tx[T any] struct {
 	manager *Manager[T]
-	cache   *timedCache[T]
+	cache   *sessioncache.Cache[T]
 	inTx    bool
 
 	ctx     context.Context
@@ -48,7 +48,7 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, chan
 	}
 	t := &Tx[T]{manager: m, cache: m.cache, ctx: r.Context(), session: s}
 	if s.live {
-		t.cache = m.cache.withInFlight()
+		t.cache = m.cache.WithInFlight()
 	}
 	if err := change(t); err != nil {
 		s.forgetLookup() // the session may have changed
@@ -105,7 +105,7 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 				s.forgetLookup()
 			}
 		}()
-		err := t.deferNotAwaited(t.cache.Tx(t.ctx, func(tx pgx.Tx, cache *timedCache[T]) error {
+		err := t.deferNotAwaited(t.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
 			t.cache, t.inTx = cache, true
 			if err := fn(tx, t); err != nil {
 				return errCallback{err}
@@ -115,13 +115,6 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 		committed = err == nil
 		return err
 	})
-}
-
-// atomically runs statements in a transaction of their own, or in a savepoint of the
-// application's transaction. So the application can continue its transaction after an
-// error.
-func (t *Tx[T]) atomically(statements func(cache *timedCache[T]) error) error {
-	return t.deferNotAwaited(t.cache.Tx(t.ctx, func(_ pgx.Tx, cache *timedCache[T]) error { return statements(cache) }))
 }
 
 // onSuccess adds an effect, which runs once all changes have happened.
