@@ -21,13 +21,17 @@ var (
 // codec would compact and escape it.
 func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
 	var data []byte
-	if raw, ok := any(&user).(*json.RawMessage); ok {
+	raw, isRaw := any(&user).(*json.RawMessage)
+	if isRaw {
 		data = *raw
-		if data != nil && (!utf8.Valid(data) || !json.Valid(data)) {
-			return "", invalidUser(op, errNotJSON)
-		}
 	} else if data, err = c.config.marshal(user); err != nil {
 		return "", invalidUser(op, err)
+	}
+	if limit := c.config.maxUserBytes; len(data) > limit {
+		return "", fmt.Errorf("sessioncache: %s: %w: %d bytes; the limit is %d", op, ErrUserTooLarge, len(data), limit)
+	}
+	if isRaw && data != nil && (!utf8.Valid(data) || !json.Valid(data)) {
+		return "", invalidUser(op, errNotJSON)
 	}
 	if isNull(data) {
 		return "", invalidUser(op, errNull)

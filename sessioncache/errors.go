@@ -11,9 +11,9 @@ import (
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-// An error of a [Cache] matches exactly one of these, and wraps its cause. Update,
-// UpdateSession and Tx return an error of their callback unchanged. No error shows an
-// id, a token or a user.
+// An error of a [Cache] matches exactly one of these, except that ErrUserTooLarge is an
+// ErrInvalidUser, and wraps its cause. Update, UpdateSession and Tx return an error of
+// their callback unchanged. No error shows an id, a token or a user.
 
 // ErrMalformedID is returned by every call that takes an id, if it is not a UUID in its
 // 36-character form, and by every call that takes a token, if it is the zero Token. The
@@ -35,6 +35,10 @@ var ErrConflict = errors.New("session id exists already")
 // text column cannot store. Issue with [MaxSessions] returns it for a user without a
 // user_id.
 var ErrInvalidUser = errors.New("invalid user")
+
+// ErrUserTooLarge is returned by Set, Issue, Update and UpdateSession for a user whose
+// JSON is longer than [WithMaxUserBytes] allows. It is an [ErrInvalidUser], too.
+var ErrUserTooLarge = fmt.Errorf("%w: its JSON is too large", ErrInvalidUser)
 
 // ErrUnreadableSession is returned by Get, Authenticate, Session, Update and
 // UpdateSession when T does not decode the stored user: T has changed since, or another

@@ -28,8 +28,9 @@ func TestKindsAreComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if declared := regexp.MustCompile(`(?m)^var Err`).FindAll(source, -1); len(declared) != len(sessioncache.Kinds) {
-		t.Errorf("errors.go declares %d errors, and Kinds has %d", len(declared), len(sessioncache.Kinds))
+	// ErrUserTooLarge is no kind of its own: it is an ErrInvalidUser.
+	if declared := regexp.MustCompile(`(?m)^var Err`).FindAll(source, -1); len(declared) != len(sessioncache.Kinds)+1 {
+		t.Errorf("errors.go declares %d errors, and Kinds has %d; want one less", len(declared), len(sessioncache.Kinds))
 	}
 }
 

@@ -28,6 +28,8 @@ type config struct {
 	marshal    func(v any) ([]byte, error)
 	unmarshal  func(data []byte, v any) error
 
+	maxUserBytes int
+
 	awaitsNearCaches bool // changes wait for near caches on other servers
 	nearEntries      int  // 0: this Cache keeps nothing
 	clone            any  // a func(T) T, or nil
@@ -38,6 +40,8 @@ func newConfig(options []Option) config {
 		timeouts:  timeouts{lifetime: DefaultLifetime},
 		marshal:   json.Marshal,
 		unmarshal: json.Unmarshal,
+
+		maxUserBytes: 64 << 10,
 	}
 	for _, option := range options {
 		option(&c)
@@ -133,6 +137,19 @@ func WithCodec(marshal func(v any) ([]byte, error), unmarshal func(data []byte, 
 		panic("sessioncache: WithCodec: a function is nil")
 	}
 	return func(c *config) { c.marshal, c.unmarshal = marshal, unmarshal }
+}
+
+// WithMaxUserBytes sets how many bytes the JSON of a user may have in every call that
+// stores one: a longer one is [ErrUserTooLarge]. What is stored already stays readable.
+// Visitors who have not logged in can make sessions grow (a basket), and every lookup
+// reads the whole user. WithMaxUserBytes panics if n is not positive.
+//
+// Default: 65,536 bytes.
+func WithMaxUserBytes(n int) Option {
+	if n <= 0 {
+		panic(fmt.Sprintf("sessioncache: WithMaxUserBytes: %d is not a valid number of bytes", n))
+	}
+	return func(c *config) { c.maxUserBytes = n }
 }
 
 // timeouts end a session.

@@ -31,6 +31,8 @@ func TestMistakesPanic(t *testing.T) {
 		"no marshal":                      func() { sessioncache.WithCodec(nil, json.Unmarshal) },
 		"no unmarshal":                    func() { sessioncache.WithCodec(json.Marshal, nil) },
 		"no logger":                       func() { sessioncache.WithLogger(nil) },
+		"users of no bytes":               func() { sessioncache.WithMaxUserBytes(0) },
+		"users of less than that":         func() { sessioncache.WithMaxUserBytes(-1) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

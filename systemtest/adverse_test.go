@@ -24,11 +24,11 @@ var load = flag.Duration("load", 3*time.Second, "how long TestOverload and TestP
 
 type cache = sessioncache.Cache[json.RawMessage]
 
-func newCache(t *testing.T, maxConns int32) (*cache, *pgxpool.Pool) {
+func newCache(t *testing.T, maxConns int32, options ...sessioncache.Option) (*cache, *pgxpool.Pool) {
 	t.Helper()
 	t.Parallel()
 	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = maxConns })
-	return sessioncache.New[json.RawMessage](pool), pool
+	return sessioncache.New[json.RawMessage](pool, options...), pool
 }
 
 func set(t *testing.T, cache *cache, user string) (id string) {
@@ -49,7 +49,7 @@ func wantUser(t *testing.T, cache *cache, id, want string) {
 
 // TestLargeUsers stores users of 1 and 10 MB, many at once, among small ones.
 func TestLargeUsers(t *testing.T) {
-	cache, _ := newCache(t, 4)
+	cache, _ := newCache(t, 4, sessioncache.WithMaxUserBytes(11<<20))
 	large := map[string]string{}
 	for i, megabytes := range []int{1, 1, 1, 1, 1, 1, 1, 1, 10, 10} {
 		large[fmt.Sprintf(`{"n":%d,"text":"%s"}`, i, strings.Repeat("x☃\\n", megabytes<<20/6))] = ""
