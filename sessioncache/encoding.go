@@ -39,6 +39,9 @@ func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
 	if !storable(data) {
 		return "", invalidUser(op, errEscape)
 	}
+	if _, err := readUserID(data); err != nil {
+		return "", invalidUser(op, err)
+	}
 	return string(data), nil
 }
 
@@ -104,18 +107,6 @@ func unreadable(op string, cause error) error {
 func isNull(dict []byte) bool {
 	dict = bytes.TrimSpace(dict)
 	return len(dict) == 0 || string(dict) == "null"
-}
-
-// readUserID is replaced.
-func readUserID(data []byte) (string, error) {
-	var u struct {
-		ID *string `json:"user_id"`
-	}
-	_ = json.Unmarshal(data, &u)
-	if u.ID == nil {
-		return "", nil
-	}
-	return *u.ID, nil
 }
 
 // UserID returns the user_id under which the table holds a user; it is empty if there is

@@ -11,6 +11,9 @@ func BenchmarkEncode(b *testing.B) {
 	user, raw := benchmarkUser(b)
 	b.Run("User", func(b *testing.B) { benchmarkEncode(b, user) })
 	b.Run("RawMessage", func(b *testing.B) { benchmarkEncode(b, raw) })
+	full, fullRaw := benchmarkFullUser(b)
+	b.Run("User of 1 kB", func(b *testing.B) { benchmarkEncode(b, full) })
+	b.Run("RawMessage of 1 kB", func(b *testing.B) { benchmarkEncode(b, fullRaw) })
 }
 
 func BenchmarkDecode(b *testing.B) {
@@ -31,6 +34,24 @@ func benchmarkUser(b *testing.B) (account, json.RawMessage) {
 		UserID:  new("cnxuser:75e06194-baee-4395-8e1a-566b656f6922"),
 		Names:   [16]*string{new("Ed"), new("Woodward")},
 		OpenIDs: []string{"https://edwoodward.myopenid.com", "cnxuser:75e06194-baee-4395-8e1a-566b656f6922", "openid"},
+	}
+	raw, err := json.Marshal(user)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return user, raw
+}
+
+// benchmarkFullUser has a value in each of the 20 fields.
+func benchmarkFullUser(b *testing.B) (User, json.RawMessage) {
+	b.Helper()
+	user, _ := benchmarkUser(b)
+	for _, field := range []**string{
+		&user.Interests, &user.Suffix, &user.FirstName, &user.Title, &user.MiddleName, &user.LastName, &user.ImageURL, &user.OtherLangs,
+		&user.AffiliationInstitutionURL, &user.Email, &user.Version, &user.Location, &user.Recommendations, &user.PreferredLang,
+		&user.Homepage, &user.AffiliationInstitution, &user.Biography,
+	} {
+		*field = new("thirty bytes, about as it is.")
 	}
 	raw, err := json.Marshal(user)
 	if err != nil {

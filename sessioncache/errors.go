@@ -31,6 +31,11 @@ var ErrConflict = errors.New("session id exists already")
 // more than 2,600 bytes), or the application's own constraint, unique index or trigger
 // rejects the row.
 //
+// It is also returned for a user whose user_id the database and encoding/json could read
+// differently: at the top level of its JSON is user_id twice or in another case, or its
+// value is not a string, an integer (without a fraction or an exponent, and not -0) or
+// null, or it is a string with U+FFFD, which stands for what was not UTF-8.
+//
 // UserSessions and DeleteUserSessions return it for a user id that is empty or that a
 // text column cannot store. Issue with [MaxSessions] returns it for a user without a
 // user_id.
