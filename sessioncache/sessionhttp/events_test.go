@@ -149,7 +149,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("the code is %q; want %q", kind, want)
 		}
 		before := len(s.log.String())
-		s.sessions.Report(t.Context(), sessionhttp.Event{Kind: kind})
+		sessionhttp.Report(t.Context(), s.sessions, sessionhttp.Event{Kind: kind})
 		if log := s.log.String()[before:]; strings.Contains(log, `msg=""`) || !strings.Contains(log, " kind="+want+" ") {
 			t.Errorf("%s is logged as %s", want, log)
 		}

@@ -58,6 +58,6 @@ func WarnAsFirst[T any](managers ...*Manager[T]) {
 }
 
 // Report reports an event.
-func (m *Manager[T]) Report(ctx context.Context, event Event) {
+func Report[T any](ctx context.Context, m *Manager[T], event Event) {
 	m.report(ctx, event)
 }
