@@ -257,7 +257,7 @@ func TestUserIDOfTypes(t *testing.T) {
 	wantStoredAs(t, pool, map[string]any{"user_id": "a", "User_ID": "b"}, refused)
 	wantStoredAs(t, pool, map[string]string{"user_id": "a", "uſer_id": "b"}, refused)
 	wantStoredAs(t, pool, map[string]string{"user_id": "a", "userid": "b"}, "a")
-	wantStoredAs(t, pool, sessioncache.User{UserID: new("u"), Identifiers: []sessioncache.Identifier{{UserID: "x"}}}, "u")
+	wantStoredAs(t, pool, sessiontest.User{UserID: new("u"), Identifiers: []sessiontest.Identifier{{UserID: "x"}}}, "u")
 }
 
 func wantStoredAs[T any](t *testing.T, pool *pgxpool.Pool, user T, want string) {
