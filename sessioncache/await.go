@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/internal/nearcache"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/savepoint"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
@@ -65,8 +66,8 @@ func (s *store) await(ctx context.Context, err error, ids ...sid.ID) error {
 		return err
 	}
 	if s.inCallersTx() {
-		if tx, ok := s.db.(*tx); ok {
-			tx.changes.await = true
+		if tx := savepoint.Of(s.db); tx != nil {
+			tx.Changes.Await = true
 		}
 		return err
 	}
@@ -78,8 +79,8 @@ func (s *store) await(ctx context.Context, err error, ids ...sid.ID) error {
 
 // forget has this Cache's near cache forget sessions, in a transaction after the commit.
 func (s *store) forget(ids []sid.ID) {
-	if tx, ok := s.db.(*tx); ok {
-		tx.changes.forget = append(tx.changes.forget, func() { s.shared.mark(ids) })
+	if tx := savepoint.Of(s.db); tx != nil {
+		tx.Changes.Forget = append(tx.Changes.Forget, func() { s.shared.mark(ids) })
 		return
 	}
 	s.shared.mark(ids)

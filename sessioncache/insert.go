@@ -7,6 +7,7 @@ import (
 
 	"github.com/rhaptos/sessiondb/db"
 	"github.com/rhaptos/sessiondb/sessioncache/internal/coalesce"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/savepoint"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
@@ -120,7 +121,7 @@ func (s *store) insertParams(calls []coalesce.Call[insertion, bool], order []int
 // noteStored has the Tx in which a user is stored treat the failure of its commit as one of
 // the user.
 func (s *store) noteStored() {
-	if tx, ok := s.db.(*tx); ok {
-		tx.changes.stored = true
+	if tx := savepoint.Of(s.db); tx != nil {
+		tx.Changes.Stored = true
 	}
 }

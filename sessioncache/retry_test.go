@@ -3,6 +3,7 @@ package sessioncache_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -243,5 +244,74 @@ func (*failureCounter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.T
 func (c *failureCounter) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
 	if pgErr, ok := errors.AsType[*pgconn.PgError](data.Err); ok && pgErr.Code == c.code {
 		c.failures.Add(1)
+	}
+}
+
+// TestReadOnlyAndBack: a database that was read-only for a moment leaves connections that
+// stay so. Each call closes those that it meets, and the pool heals.
+func TestReadOnlyAndBack(t *testing.T) {
+	suite.Require(t, suite.OwnTable)
+	t.Parallel()
+	const conns = 8
+	var readOnly atomic.Bool
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) {
+		c.MaxConns = conns
+		c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, fmt.Sprintf("SET default_transaction_read_only = %t", readOnly.Load()))
+			return err
+		}
+	})
+	cache := sessioncache.New[raw](pool, sessioncache.WithIdleTimeout(idleTimeout))
+	me := newID()
+	token := issue(t, cache, userOf(me))
+	for name, write := range map[string]func() error{
+		"Issue":          func() error { return second(cache.Issue(t.Context(), userOf(me))) },
+		"Issue, limited": func() error { return second(cache.Issue(t.Context(), userOf(me), sessioncache.MaxSessions(1000))) },
+		"Update":         func() error { return second(cache.UpdateSession(t.Context(), token, func(*raw) error { return nil })) },
+		"Tx": func() error {
+			return cache.Tx(t.Context(), func(_ pgx.Tx, cache *sessioncache.Cache[raw]) error {
+				return second(cache.Issue(t.Context(), userOf(me)))
+			})
+		},
+	} {
+		pool.Reset()
+		readOnly.Store(true)
+		var held []*pgxpool.Conn
+		for range conns {
+			conn, err := pool.Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, conn)
+		}
+		for _, conn := range held {
+			conn.Release()
+		}
+		readOnly.Store(false)
+		failed := 0
+		for range 5 * conns {
+			if err := write(); err != nil {
+				wantError(t, name, err, sessioncache.ErrUnavailable)
+				failed++
+			}
+		}
+		if failed > conns {
+			t.Errorf("%s: %d calls failed; want at most one for each of %d connections", name, failed, conns)
+		}
+		if err := write(); err != nil {
+			t.Errorf("%s, after that: %v", name, err)
+		}
+	}
+
+	// A pool of a standby keeps its connections, although no use can extend a session.
+	sessiontest.Elapse(t, pool, token.Handle(), idleTimeout/2)
+	pool.Reset()
+	readOnly.Store(true)
+	before := pool.Stat().NewConnsCount()
+	for range 20 {
+		wantOpens(t, cache, token, string(userOf(me)))
+	}
+	if opened := pool.Stat().NewConnsCount() - before; opened > conns {
+		t.Errorf("20 lookups have opened %d connections", opened)
 	}
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache/internal/savepoint"
 )
 
 var errRawTransaction = errors.New("the connection is in a transaction that was begun in SQL: begin it with pgx, and use WithTx")
@@ -25,29 +27,6 @@ func (c *Cache[T]) WithTx(tx pgx.Tx) *Cache[T] {
 		panic("sessioncache: WithTx: the transaction is nil")
 	}
 	return &Cache[T]{store: newStore(tx, c.config, c.shared)}
-}
-
-// tx is a transaction of Cache.Tx. It and its savepoints collect what has to be done after
-// the commit, for every Cache that changes sessions in it.
-type tx struct {
-	pgx.Tx
-	changes *changes
-}
-
-// changes are those of a transaction.
-type changes struct {
-	await  bool     // near caches on other servers have to be awaited
-	stored bool     // a user was stored, which a deferred constraint may refuse
-	forget []func() // near caches of this process forget what has changed
-}
-
-// Begin begins a savepoint of the same transaction.
-func (t *tx) Begin(ctx context.Context) (pgx.Tx, error) {
-	savepoint, err := t.Tx.Begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &tx{savepoint, t.changes}, nil
 }
 
 // Tx runs fn in a transaction at isolation level read committed, and commits it when fn
@@ -69,36 +48,41 @@ func (c *Cache[T]) Tx(ctx context.Context, fn func(tx pgx.Tx, cache *Cache[T]) e
 	if err != nil {
 		return interpret(op, err)
 	}
+	tx := savepoint.Of(begun)
+	outermost := tx == nil
+	if outermost {
+		tx = savepoint.New(begun)
+	}
 	defer func() { // does nothing after Commit
 		limited, cancel := c.limit(ctx)
 		defer cancel()
-		_ = begun.Rollback(limited)
+		_ = tx.Rollback(limited)
 	}()
-	tracked, ok := begun.(*tx)
-	if !ok {
-		tracked = &tx{begun, &changes{}}
-	}
-	if err := fn(tracked, c.WithTx(tracked)); err != nil {
+	if err := fn(tx, c.WithTx(tx)); err != nil {
 		c.closeReadOnly(ctx, begun, err)
 		return err
 	}
-	limited, cancel := c.limit(ctx)
-	defer cancel()
-	if err = begun.Commit(limited); tracked.changes.stored {
-		err = interpretStore(op, err)
-	} else {
-		err = interpret(op, err)
-	}
-	if ok { // a savepoint: the outermost Tx does the rest
+	err = c.commit(ctx, op, tx)
+	if !outermost { // a savepoint: the outermost Tx does the rest
 		return err
 	}
-	for _, forget := range tracked.changes.forget {
+	for _, forget := range tx.Changes.Forget {
 		forget()
 	}
-	if err != nil || !tracked.changes.await || c.inCallersTx() {
+	if err != nil || !tx.Changes.Await || c.inCallersTx() {
 		return err
 	}
 	return awaitNearCaches(ctx)
+}
+
+func (s *store) commit(ctx context.Context, op string, tx *savepoint.Tx) error {
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
+	err := tx.Commit(ctx)
+	if tx.Changes.Stored { // a deferred constraint may be against the user
+		return interpretStore(op, err)
+	}
+	return interpret(op, err)
 }
 
 // begin begins a transaction at read committed, whatever the default of the server or

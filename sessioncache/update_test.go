@@ -2,15 +2,20 @@ package sessioncache_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 func TestUpdateKeepsTheTimes(t *testing.T) {
@@ -167,4 +172,140 @@ func TestUpdateInTransactionAfterRefusal(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantUser(t, cache, id, `{"n":2}`)
+}
+
+// TestUpdateHoldsNothing: while the change runs, the call holds no connection of the pool.
+func TestUpdateHoldsNothing(t *testing.T) {
+	t.Parallel()
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = 1 })
+	cache := sessioncache.New[counter](pool)
+	id, token := set(t, cache, counter{}), issue(t, cache, counter{})
+	other := set(t, cache, counter{7})
+	use := func(c *counter) error {
+		user, ok, err := cache.Get(t.Context(), other)
+		if err != nil || !ok {
+			return fmt.Errorf("Get = %v, %v", ok, err)
+		}
+		c.N = user.N
+		return nil
+	}
+	for name, update := range map[string]func() (bool, error){
+		"Update":        func() (bool, error) { return cache.Update(t.Context(), id, use) },
+		"UpdateSession": func() (bool, error) { return cache.UpdateSession(t.Context(), token, use) },
+		"Issue, carrying": func() (bool, error) {
+			visitor := issue(t, cache, counter{1}, sessioncache.Anonymous())
+			_, err := cache.Issue(t.Context(), counter{}, sessioncache.Replacing(visitor),
+				sessioncache.Carry(func(_ counter, user *counter) error { return use(user) }))
+			return err == nil, err
+		},
+	} {
+		if ok, err := update(); err != nil || !ok {
+			t.Errorf("%s = %v, %v", name, ok, err)
+		}
+	}
+}
+
+// TestUpdateDecodesAnew: a change that comes second is called again, with a value that the
+// first call has not touched.
+func TestUpdateDecodesAnew(t *testing.T) {
+	type list struct{ Items []string }
+	cache, _ := setup[list](t)
+	id := set(t, cache, list{[]string{"a"}})
+	calls := 0
+	ok, err := cache.Update(t.Context(), id, func(l *list) error {
+		if calls++; calls == 1 {
+			if ok, err := cache.Update(t.Context(), id, func(l *list) error { l.Items = append(l.Items, "b"); return nil }); err != nil || !ok {
+				t.Errorf("the Update in between = %v, %v", ok, err)
+			}
+		}
+		l.Items = append(l.Items, "c")
+		return nil
+	})
+	got, _, getErr := cache.Get(t.Context(), id)
+	if err != nil || !ok || calls != 2 || getErr != nil || strings.Join(got.Items, "") != "abc" {
+		t.Errorf("Update = %v, %v after %d calls; the list is %v, %v", ok, err, calls, got.Items, getErr)
+	}
+}
+
+// TestUpdateSuppressed: a trigger suppresses the change. The error says so after two
+// attempts.
+func TestUpdateSuppressed(t *testing.T) {
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
+	cache, pool := setup[counter](t)
+	id, token := set(t, cache, counter{}), issue(t, cache, counter{})
+	if _, err := pool.Exec(t.Context(), `
+		CREATE FUNCTION suppress() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+		CREATE TRIGGER suppress BEFORE UPDATE ON session_cache FOR EACH ROW EXECUTE FUNCTION suppress()`); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	change := func(c *counter) error { calls++; return increment(c) }
+	ok, err := cache.Update(t.Context(), id, change)
+	wantError(t, "Update", notOK(ok, err), sessioncache.ErrUnavailable)
+	ok, err = cache.UpdateSession(t.Context(), token, change)
+	wantError(t, "UpdateSession", notOK(ok, err), sessioncache.ErrUnavailable)
+	if calls != 4 {
+		t.Errorf("%d calls of the change; want two each", calls)
+	}
+}
+
+// TestCarryBesideBegins: while a visitor logs in, other tabs put things into the basket.
+// What was stored before the login is carried, once; what comes later is refused.
+func TestCarryBesideBegins(t *testing.T) {
+	type basket struct {
+		ID    string `json:"user_id,omitempty"`
+		Items []int
+	}
+	cache, _ := setupRace[basket](t)
+	var carried, refused atomic.Int64
+	rounds(600, func() {
+		visitor := issue(t, cache, basket{Items: []int{0}}, sessioncache.Anonymous())
+		stored := make([]bool, 4)
+		stored[0] = true
+		var login sid.Token
+		functions := []func(){func() {
+			var err error
+			login, err = cache.Issue(t.Context(), basket{ID: newID()}, sessioncache.Replacing(visitor),
+				sessioncache.Carry(func(visitor basket, user *basket) error {
+					user.Items = append(user.Items, visitor.Items...)
+					return nil
+				}))
+			if err != nil {
+				t.Errorf("Issue: %v", err)
+			}
+		}}
+		for tab := 1; tab < len(stored); tab++ {
+			functions = append(functions, func() {
+				ok, err := cache.UpdateSession(t.Context(), visitor, func(b *basket) error { b.Items = append(b.Items, tab); return nil })
+				switch {
+				case ok && err == nil:
+					stored[tab] = true
+					carried.Add(1)
+				case errors.Is(err, sessioncache.ErrSuperseded):
+					refused.Add(1)
+				default:
+					t.Errorf("UpdateSession = %v, %v", ok, err)
+				}
+			})
+		}
+		atOnce(functions...)
+		session, ok, err := cache.Authenticate(t.Context(), login)
+		if err != nil || !ok {
+			t.Errorf("Authenticate = %v, %v", ok, err)
+			return
+		}
+		count := make([]int, len(stored))
+		for _, item := range session.User.Items {
+			count[item]++
+		}
+		for item, was := range stored {
+			if was && count[item] != 1 || !was && count[item] != 0 {
+				t.Errorf("item %d, stored: %v, is %d times in %v", item, was, count[item], session.User.Items)
+			}
+		}
+	})
+	t.Logf("%d carried, %d refused", carried.Load(), refused.Load())
+	if carried.Load() == 0 || refused.Load() == 0 {
+		t.Error("no race")
+	}
 }

@@ -76,8 +76,8 @@ func readUserID(data []byte) (id string, err error) {
 }
 
 // namesUserID reports whether a name, in its quotes, is user_id. It returns an error for a
-// name that encoding/json alone takes for it: case is as little to it as to
-// [bytes.EqualFold], and the long s (U+017F) is an s.
+// name that only encoding/json takes for user_id. encoding/json ignores case as
+// [bytes.EqualFold] does, which takes the long s (U+017F) for an s, too.
 func namesUserID(quoted []byte) (bool, error) {
 	const userID = "user_id"
 	if len(quoted) < len(`""`)+len(userID) || len(quoted) > longestUserIDName {

@@ -122,6 +122,8 @@ func (m *Manager[T]) answer(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	case errors.Is(err, ErrUnknownHandle):
 		status = http.StatusNotFound
+	case errors.Is(err, sessioncache.ErrUserTooLarge):
+		status = http.StatusRequestEntityTooLarge
 	}
 	if status >= http.StatusInternalServerError && !errors.Is(err, sessioncache.ErrSuperseded) {
 		m.failureLogger().LogAttrs(r.Context(), slog.LevelError, "request failed", requestAttrs(r, err)...)

@@ -22,15 +22,10 @@ import (
 // sessioncache.ErrUnavailable the former session may have ended. Login does not wait for near
 // caches: other servers may accept the former token for 200 ms.
 func (m *Manager[T]) Login(w http.ResponseWriter, r *http.Request, user T, options ...LoginOption) error {
-	return m.run(w, r, "log in", func(t *Tx[T]) error { return t.Login(user, options...) })
+	return m.run(w, r, "log in", func(t *sessionChange[T]) error { return t.login(user, newLoginOptions(options)) })
 }
 
-// Login is [Manager.Login], in the transaction.
-func (t *Tx[T]) Login(user T, options ...LoginOption) error {
-	return t.wrap("log in", t.login(user, newLoginOptions(options)))
-}
-
-func (t *Tx[T]) login(user T, options loginOptions) error {
+func (t *sessionChange[T]) login(user T, options loginOptions) error {
 	if err := t.needCookies(); err != nil {
 		return err
 	}
@@ -94,14 +89,14 @@ func carryInto[T any](stored *T, carry any) sessioncache.SessionOption {
 // If the visitor logs in at the same moment, the error is sessioncache.ErrSuperseded: sent
 // again, the request carries the user's token.
 func (m *Manager[T]) Begin(w http.ResponseWriter, r *http.Request, change func(visitor *T) error) error {
-	return m.run(w, r, "begin", func(t *Tx[T]) error { return t.begin(change) })
+	return m.run(w, r, "begin", func(t *sessionChange[T]) error { return t.begin(change) })
 }
 
-func (t *Tx[T]) begin(change func(*T) error) error {
+func (t *sessionChange[T]) begin(change func(*T) error) error {
 	session, err := t.manager.find(t.ctx, t.cache, t.session)
 	switch {
 	case err == nil:
-		err = t.change(session, change, nil)
+		err = t.changeUser(session, change, nil)
 		if errors.Is(err, ErrUnknownSession) { // it has just ended
 			err = fmt.Errorf("%w: %w", sessioncache.ErrSuperseded, err)
 		}
@@ -135,10 +130,10 @@ func (t *Tx[T]) begin(change func(*T) error) error {
 // token is not valid for this Manager (see [New]), the error is [ErrUnknownSession].
 // Never accept a token that came with a request: that would allow session fixation.
 func (m *Manager[T]) Accept(w http.ResponseWriter, r *http.Request, token sid.Token) error {
-	return m.run(w, r, "accept", func(t *Tx[T]) error { return t.accept(token) })
+	return m.run(w, r, "accept", func(t *sessionChange[T]) error { return t.accept(token) })
 }
 
-func (t *Tx[T]) accept(token sid.Token) error {
+func (t *sessionChange[T]) accept(token sid.Token) error {
 	if err := t.needCookies(); err != nil {
 		return err
 	}

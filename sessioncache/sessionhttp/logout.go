@@ -16,10 +16,10 @@ import (
 // be live, and the cookies stay: treat the user as still logged in, and let them try
 // again.
 func (m *Manager[T]) Logout(w http.ResponseWriter, r *http.Request) error {
-	return m.run(w, r, "log out", func(t *Tx[T]) error { return t.logout() })
+	return m.run(w, r, "log out", func(t *sessionChange[T]) error { return t.logout() })
 }
 
-func (t *Tx[T]) logout() error {
+func (t *sessionChange[T]) logout() error {
 	if t.session.credentials.tooMany {
 		return ErrMalformedCookie
 	}
@@ -46,7 +46,7 @@ func (t *Tx[T]) logout() error {
 // clearSession removes a session that has ended from the request, and its cookies from
 // the browser. If the headers have been sent, the browser keeps a token that opens
 // nothing.
-func (t *Tx[T]) clearSession() {
+func (t *sessionChange[T]) clearSession() {
 	bearer := t.session.credentials.bearer
 	t.session.clear(ErrNoCookie)
 	t.onSuccess(func(w http.ResponseWriter) {
@@ -59,34 +59,31 @@ func (t *Tx[T]) clearSession() {
 // LogoutEverywhere ends all sessions of the request's user, on all devices, and clears
 // the cookies. It returns how many live logins it has ended.
 func (m *Manager[T]) LogoutEverywhere(w http.ResponseWriter, r *http.Request) (n int64, err error) {
-	err = m.run(w, r, "log out everywhere", func(t *Tx[T]) error { n, err = t.LogoutEverywhere(); return err })
+	err = m.run(w, r, "log out everywhere", func(t *sessionChange[T]) error { n, err = t.logoutEverywhere(); return err })
 	return n, err
-}
-
-// LogoutEverywhere is [Manager.LogoutEverywhere], in the transaction.
-func (t *Tx[T]) LogoutEverywhere() (n int64, err error) {
-	n, err = t.logoutUser(EventLogoutEverywhere, t.cache.RevokeAll)
-	if err == nil {
-		t.clearSession()
-	}
-	return n, t.wrap("log out everywhere", err)
 }
 
 // LogoutOthers ends all sessions of the request's user except the request's own. It
 // returns how many live logins it has ended.
 func (m *Manager[T]) LogoutOthers(r *http.Request) (n int64, err error) {
-	err = m.run(nil, r, "log out elsewhere", func(t *Tx[T]) error { n, err = t.LogoutOthers(); return err })
+	err = m.run(nil, r, "log out elsewhere", func(t *sessionChange[T]) error { n, err = t.logoutOthers(); return err })
 	return n, err
 }
 
-// LogoutOthers is [Manager.LogoutOthers], in the transaction.
-func (t *Tx[T]) LogoutOthers() (n int64, err error) {
-	n, err = t.logoutUser(EventLogoutOthers, t.cache.RevokeOthers)
-	return n, t.wrap("log out elsewhere", err)
+func (t *sessionChange[T]) logoutEverywhere() (n int64, err error) {
+	n, err = t.logoutUser(EventLogoutEverywhere, t.cache.RevokeAll)
+	if err == nil {
+		t.clearSession()
+	}
+	return n, err
+}
+
+func (t *sessionChange[T]) logoutOthers() (n int64, err error) {
+	return t.logoutUser(EventLogoutOthers, t.cache.RevokeOthers)
 }
 
 // logoutUser ends sessions of the request's user.
-func (t *Tx[T]) logoutUser(kind Kind, revoke func(context.Context, sid.Token) (int64, bool, error)) (n int64, err error) {
+func (t *sessionChange[T]) logoutUser(kind Kind, revoke func(context.Context, sid.Token) (int64, bool, error)) (n int64, err error) {
 	session, err := t.manager.findOwner(t.ctx, t.cache, t.session)
 	if err != nil {
 		return 0, err
@@ -109,10 +106,10 @@ func (t *Tx[T]) logoutUser(kind Kind, revoke func(context.Context, sid.Token) (i
 // example because that session has already ended, the error is [ErrUnknownHandle]. A page
 // of devices can ignore it. Without a user who has logged in the error is [ErrNoSession].
 func (m *Manager[T]) LogoutSession(w http.ResponseWriter, r *http.Request, handle string) error {
-	return m.run(w, r, "log out a session", func(t *Tx[T]) error { return t.logoutSession(handle) })
+	return m.run(w, r, "log out a session", func(t *sessionChange[T]) error { return t.logoutSession(handle) })
 }
 
-func (t *Tx[T]) logoutSession(text string) error {
+func (t *sessionChange[T]) logoutSession(text string) error {
 	owner, err := t.manager.findOwner(t.ctx, t.cache, t.session)
 	if err != nil {
 		return err

@@ -380,6 +380,7 @@ func TestErrorStatus(t *testing.T) {
 		{sessionhttp.ErrUnreadableSession, http.StatusUnauthorized, false},
 		{sessionhttp.ErrNotFresh, http.StatusUnauthorized, false},
 		{sessionhttp.ErrUnknownHandle, http.StatusNotFound, false},
+		{sessioncache.ErrUserTooLarge, http.StatusRequestEntityTooLarge, false},
 		{sessionhttp.ErrNoUserID, http.StatusInternalServerError, true},
 		{sessionhttp.ErrBearer, http.StatusInternalServerError, true},
 		{sessionhttp.ErrNoMiddleware, http.StatusInternalServerError, true},

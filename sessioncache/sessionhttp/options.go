@@ -136,11 +136,12 @@ func WithDomain(domain string) Option {
 //
 // Default: 503 for [sessioncache.ErrUnavailable], [sessioncache.ErrSuperseded] and
 // [sessioncache.ErrNotAwaited], 401 for [ErrNoSession] and [ErrNotFresh], 404 for
-// [ErrUnknownHandle], otherwise 500. Answers of 500 and 503 are logged, except for
+// [ErrUnknownHandle], 413 for [sessioncache.ErrUserTooLarge], otherwise 500. Answers of 500 and 503 are logged, except for
 // [sessioncache.ErrSuperseded]. A client that has gone is logged at level Debug.
 //
 // [sessioncache.ErrNotAwaited]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrNotAwaited
 // [sessioncache.ErrUnavailable]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUnavailable
+// [sessioncache.ErrUserTooLarge]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrUserTooLarge
 // [sessioncache.ErrSuperseded]: https://pkg.go.dev/github.com/rhaptos/sessiondb/sessioncache#ErrSuperseded
 func WithErrorHandler(handler func(w http.ResponseWriter, r *http.Request, err error)) Option {
 	if handler == nil {

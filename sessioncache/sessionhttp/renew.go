@@ -17,27 +17,21 @@ import (
 // sessioncache.ErrSuperseded and set no cookie. If the database does not answer, the
 // token may have been renewed or not. If it has, the user has to log in again.
 func (m *Manager[T]) Renew(w http.ResponseWriter, r *http.Request) error {
-	return m.run(w, r, "renew", func(t *Tx[T]) error { return t.Renew() })
-}
-
-// Renew is [Manager.Renew], in the transaction.
-func (t *Tx[T]) Renew() error {
-	return t.wrap("renew", t.renew(EventRenew))
+	return m.run(w, r, "renew", func(t *sessionChange[T]) error { return t.renew(EventRenew) })
 }
 
 // Reauthenticated records that the user of the request's session has just proved their
 // identity again, for example with a password. It renews the token as [Manager.Renew]
 // does, and restarts the session's lifetime and idle timeout.
 func (m *Manager[T]) Reauthenticated(w http.ResponseWriter, r *http.Request) error {
-	return m.run(w, r, "re-authenticate", func(t *Tx[T]) error { return t.Reauthenticated() })
+	return m.run(w, r, "re-authenticate", func(t *sessionChange[T]) error { return t.reauthenticated() })
 }
 
-// Reauthenticated is [Manager.Reauthenticated], in the transaction.
-func (t *Tx[T]) Reauthenticated() error {
-	return t.wrap("re-authenticate", t.renew(EventReauthenticate, sessioncache.Reauthenticated()))
+func (t *sessionChange[T]) reauthenticated() error {
+	return t.renew(EventReauthenticate, sessioncache.Reauthenticated())
 }
 
-func (t *Tx[T]) renew(kind Kind, options ...sessioncache.RenewOption) error {
+func (t *sessionChange[T]) renew(kind Kind, options ...sessioncache.RenewOption) error {
 	if err := t.needCookies(); err != nil {
 		return err
 	}
@@ -65,7 +59,7 @@ func (t *Tx[T]) renew(kind Kind, options ...sessioncache.RenewOption) error {
 }
 
 // cookiesOf returns the cookies of a session that the database has just returned.
-func (t *Tx[T]) cookiesOf(token sid.Token, session sessioncache.Session[T]) cookies[T] {
+func (t *sessionChange[T]) cookiesOf(token sid.Token, session sessioncache.Session[T]) cookies[T] {
 	set := cookies[T]{token: token, remaining: remainingLifetime(session), persistent: session.Remembered}
 	if !session.Anonymous() {
 		set.user = &session.User

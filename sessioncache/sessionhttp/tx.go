@@ -1,13 +1,13 @@
 package sessionhttp
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/internal/savepoint"
 	"github.com/rhaptos/sessiondb/sid"
 )
 
@@ -15,68 +15,8 @@ import (
 // methods do the same as the Manager's, in that transaction. Do not use it after the
 // function that received it has returned.
 type Tx[T any] struct {
-	manager *Manager[T]
-	cache   *sessioncache.Cache[T]
-	inTx    bool
-
-	ctx     context.Context
-	session *requestSession[T]
-
-	notAwaited error // ErrNotAwaited, once a change has returned it
-
-	// They set cookies and report events, once all changes have happened.
-	effects []func(w http.ResponseWriter)
-}
-
-// errCallback marks an error of a caller's function, which is returned unchanged.
-type errCallback struct{ error }
-
-// fakeOperations are the calls that work without a database, for a login of
-// sessionhttptest.
-var fakeOperations = map[string]bool{"update": true, "begin": true, "log out": true}
-
-// run runs a change of the request's session. It locks the session and calls change. If
-// change succeeds, run then sets the cookies and reports the events.
-func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, change func(t *Tx[T]) error) error {
-	s, err := m.lock(r.Context())
-	if err != nil {
-		return failed(op, err)
-	}
-	defer s.unlock()
-	if s.fake && !fakeOperations[op] {
-		return failed(op, errFake)
-	}
-	t := &Tx[T]{manager: m, cache: m.cache, ctx: r.Context(), session: s}
-	if s.live {
-		t.cache = m.cache.WithInFlight()
-	}
-	if err := change(t); err != nil {
-		s.forgetLookup() // the session may have changed
-		if callback, ok := errors.AsType[errCallback](err); ok {
-			return callback.error
-		}
-		return failed(op, err)
-	}
-	if t.notAwaited != nil { // the request's context has ended, and the events are still reported
-		t.ctx = context.WithoutCancel(t.ctx)
-	}
-	for _, effect := range t.effects {
-		effect(w)
-	}
-	if t.notAwaited != nil {
-		return failed(op, t.notAwaited)
-	}
-	return nil
-}
-
-// deferNotAwaited records ErrNotAwaited and returns nil for it, because the change has
-// happened: run returns the error after the effects. All other errors are returned.
-func (t *Tx[T]) deferNotAwaited(err error) error {
-	if errors.Is(err, sessioncache.ErrNotAwaited) {
-		t.notAwaited = err
-		return nil
-	}
-	return err
+	change  *sessionChange[T]
+	changes *savepoint.Changes
 }
 
 // Tx runs fn in a transaction at isolation level read committed, and commits it if fn
@@ -90,85 +30,124 @@ func (t *Tx[T]) deferNotAwaited(err error) error {
 // and compares the password's hash again, in the transaction that stores the session. The
 // password change updates that row in the transaction that logs out the other sessions.
 //
-// In fn, run your own statements on tx before you call methods of session. In the other
-// order two such transactions can deadlock.
+// In fn, run your own statements on tx first. Then call LogoutOthers, LogoutEverywhere, and
+// Login with [MaxSessions]. Then call the other methods of session. In another order two such
+// transactions can deadlock.
 //
-// fn must not call the Manager's own methods with this request. They would wait for the
-// row lock that this transaction holds, until the request's context ends.
+// For a savepoint, call tx.Begin. If it is rolled back, the cookies and events of the calls in
+// it are dropped, too. After ROLLBACK TO in SQL only the cookie is right.
+//
+// fn must not call the Manager's own methods with this request. They would wait for this
+// call, until the request's context ends.
 func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.Tx, session *Tx[T]) error) error {
-	return m.run(w, r, "transaction", func(t *Tx[T]) error {
-		s, committed := t.session, false
-		token, absent, credentials := s.token, s.absent, s.credentials
+	return m.run(w, r, "transaction", func(t *sessionChange[T]) error {
+		before, committed := t.state(), false
 		defer func() { // in a defer, because fn may panic
 			if !committed { // the request keeps the session that it came with
-				s.token, s.absent, s.credentials = token, absent, credentials
-				s.forgetLookup()
+				t.restore(before)
 			}
 		}()
 		err := t.deferNotAwaited(t.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
-			t.cache, t.inTx = cache, true
-			if err := fn(tx, t); err != nil {
+			t.cache = cache
+			if err := fn(tx, &Tx[T]{t, savepoint.Of(tx).Changes}); err != nil {
 				return errCallback{err}
 			}
-			return nil
+			return t.restoreUndone(before)
 		}))
 		committed = err == nil
 		return err
 	})
 }
 
-// onSuccess adds an effect, which runs once all changes have happened.
-func (t *Tx[T]) onSuccess(effect func(w http.ResponseWriter)) {
-	t.effects = append(t.effects, effect)
+// state is what a savepoint takes back when it is rolled back.
+type state struct {
+	token       sid.Token
+	absent      error
+	live        bool
+	credentials credentials
+	effects     int
 }
 
-// wakeSessions has requests that wait for the end of these sessions check it now
-// ([Manager.Context]).
-func (t *Tx[T]) wakeSessions(tokens []sid.Token) {
-	handles := make([]sid.Handle, len(tokens))
-	for i, token := range tokens {
-		handles[i] = token.Handle()
+func (t *sessionChange[T]) state() state {
+	s := t.session
+	return state{s.token, s.absent, s.live, s.credentials, len(t.effects)}
+}
+
+func (t *sessionChange[T]) restore(was state) {
+	s := t.session
+	s.token, s.absent, s.live, s.credentials = was.token, was.absent, was.live, was.credentials
+	t.effects = t.effects[:min(was.effects, len(t.effects))]
+	s.forgetLookup()
+}
+
+// restoreUndone restores the state if the application has undone, in SQL, what changed the
+// session: otherwise the browser would get the cookie of a session that is not stored.
+func (t *sessionChange[T]) restoreUndone(before state) error {
+	var tokens []sid.Token
+	if before.absent == nil {
+		tokens = append(tokens, before.token)
 	}
-	t.onSuccess(func(http.ResponseWriter) { t.manager.watcher.wakeSessions(handles...) })
-}
-
-// wakeUser does the same for all sessions of a user.
-func (t *Tx[T]) wakeUser(userID string) {
-	t.onSuccess(func(http.ResponseWriter) { t.manager.watcher.wakeUser(userID) })
-}
-
-// reportOnSuccess adds the report of an event.
-func (t *Tx[T]) reportOnSuccess(event Event) {
-	t.onSuccess(func(http.ResponseWriter) { t.manager.reportRequest(t.ctx, t.session, event) })
-}
-
-// needCookies returns an error if cookies cannot be set. It is called before anything
-// changes.
-func (t *Tx[T]) needCookies() error {
-	switch {
-	case t.session.response.headersSent.Load():
-		return ErrHeadersSent
-	case t.session.credentials.bearer:
-		return ErrBearer
+	if t.session.absent == nil {
+		tokens = append(tokens, t.session.token)
+	}
+	if len(tokens) == 0 || before.absent == nil && t.session.absent == nil && before.token.Reveal() == t.session.token.Reveal() {
+		return nil // nothing has changed the session
+	}
+	alive, err := t.cache.Alive(t.ctx, tokens...)
+	if err != nil {
+		return err
+	}
+	replaced := before.absent != nil || !alive[0]
+	stored := t.session.absent != nil || alive[len(alive)-1]
+	if !replaced || !stored {
+		t.restore(before)
 	}
 	return nil
 }
 
-// reportSuperseded reports the event if another request has just renewed the token.
-func (t *Tx[T]) reportSuperseded(err error) {
-	if errors.Is(err, sessioncache.ErrSuperseded) {
-		t.manager.reportRequest(t.ctx, t.session, Event{Kind: EventSuperseded, Handle: t.session.token.Handle(), Reason: err})
-	}
-}
-
-// wrap adds the name of the call to an error of a Tx method. The Manager's own methods
-// add it in run.
-func (t *Tx[T]) wrap(op string, err error) error {
-	if err == nil || !t.inTx {
-		return err
+// do calls a method of a change. If the savepoint that is open now is rolled back, what do
+// has set is taken back.
+func (t *Tx[T]) do(op string, do func() error) error {
+	was := t.change.state()
+	t.changes.OnRollback(func() { t.change.restore(was) })
+	err := do()
+	if err == nil {
+		return nil
 	}
 	if callback, ok := errors.AsType[errCallback](err); ok {
 		return callback.error
 	}
 	return failed(op, err)
+}
+
+// Login is [Manager.Login], in the transaction.
+func (t *Tx[T]) Login(user T, options ...LoginOption) error {
+	return t.do("log in", func() error { return t.change.login(user, newLoginOptions(options)) })
+}
+
+// LogoutEverywhere is [Manager.LogoutEverywhere], in the transaction.
+func (t *Tx[T]) LogoutEverywhere() (n int64, err error) {
+	err = t.do("log out everywhere", func() error { n, err = t.change.logoutEverywhere(); return err })
+	return n, err
+}
+
+// LogoutOthers is [Manager.LogoutOthers], in the transaction.
+func (t *Tx[T]) LogoutOthers() (n int64, err error) {
+	err = t.do("log out elsewhere", func() error { n, err = t.change.logoutOthers(); return err })
+	return n, err
+}
+
+// Reauthenticated is [Manager.Reauthenticated], in the transaction.
+func (t *Tx[T]) Reauthenticated() error {
+	return t.do("re-authenticate", t.change.reauthenticated)
+}
+
+// Renew is [Manager.Renew], in the transaction.
+func (t *Tx[T]) Renew() error {
+	return t.do("renew", func() error { return t.change.renew(EventRenew) })
+}
+
+// Update is [Manager.Update], in the transaction.
+func (t *Tx[T]) Update(change func(user *T) error, options ...sessioncache.UpdateOption) error {
+	return t.do("update", func() error { return t.change.update(change, options) })
 }

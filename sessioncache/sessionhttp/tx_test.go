@@ -294,3 +294,85 @@ func TestTxIsReadCommitted(t *testing.T) {
 		})
 	}
 }
+
+// TestSavepoints: what a call has set is taken back when the savepoint that holds it is
+// rolled back, by pgx or in SQL: the cookies are those of what is stored.
+func TestSavepoints(t *testing.T) {
+	s := setup(t)
+	ed := newUser()
+	calls := map[string]func(session *sessionhttp.Tx[account]) error{
+		"Login":           func(session *sessionhttp.Tx[account]) error { return session.Login(newUser()) },
+		"Renew":           (*sessionhttp.Tx[account]).Renew,
+		"Reauthenticated": (*sessionhttp.Tx[account]).Reauthenticated,
+		"Update": func(session *sessionhttp.Tx[account]) error {
+			return session.Update(func(a *account) error { a.Name = "changed"; return nil })
+		},
+		"LogoutOthers":     func(session *sessionhttp.Tx[account]) error { return second(session.LogoutOthers()) },
+		"LogoutEverywhere": func(session *sessionhttp.Tx[account]) error { return second(session.LogoutEverywhere()) },
+	}
+	inSavepoint := func(ctx context.Context, tx pgx.Tx, call func() error) error {
+		savepoint, err := tx.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(call(), savepoint.Rollback(ctx))
+	}
+	inSQL := func(ctx context.Context, tx pgx.Tx, call func() error) error {
+		_, err := tx.Exec(ctx, "SAVEPOINT mine")
+		err = errors.Join(err, call())
+		_, undone := tx.Exec(ctx, "ROLLBACK TO mine")
+		return errors.Join(err, undone)
+	}
+	for name, call := range calls {
+		for how, undo := range map[string]func(ctx context.Context, tx pgx.Tx, call func() error) error{
+			"a savepoint": inSavepoint, "a nested savepoint": func(ctx context.Context, tx pgx.Tx, call func() error) error {
+				return inSavepoint(ctx, tx, func() error {
+					return pgx.BeginFunc(ctx, tx, func(pgx.Tx) error { return call() })
+				})
+			}, "SQL": inSQL,
+		} {
+			if how == "SQL" && (name == "Update" || name == "LogoutOthers") {
+				continue // which change no session cookie
+			}
+			b := s.browser(t)
+			b.login(t, ed)
+			token := b.token()
+			s.events.take()
+			response := b.visit(t, func(w http.ResponseWriter, r *http.Request) {
+				err := s.sessions.Tx(w, r, func(tx pgx.Tx, session *sessionhttp.Tx[account]) error {
+					return undo(r.Context(), tx, func() error { return call(session) })
+				})
+				if err != nil {
+					t.Errorf("%s in %s: %v", name, how, err)
+				}
+				if user, ok, err := s.sessions.User(r.Context()); !ok || err != nil || user != ed {
+					t.Errorf("%s in %s: then the request's user is %v, %v, %v", name, how, user, ok, err)
+				}
+			})
+			if set := response.Header["Set-Cookie"]; len(set) != 0 || b.token() != token {
+				t.Errorf("%s in %s: Set-Cookie %q", name, how, set)
+			}
+			if events := s.events.take(); len(events) != 0 {
+				t.Errorf("%s in %s: %v", name, how, events)
+			}
+			b.wantUser(t, ed)
+
+			if how == "SQL" { // which the next call knows nothing of
+				continue
+			}
+			// What comes after the savepoint counts.
+			b.visit(t, func(w http.ResponseWriter, r *http.Request) {
+				err := s.sessions.Tx(w, r, func(tx pgx.Tx, session *sessionhttp.Tx[account]) error {
+					return errors.Join(undo(r.Context(), tx, func() error { return call(session) }), session.Renew())
+				})
+				if err != nil {
+					t.Errorf("%s in %s, then Renew: %v", name, how, err)
+				}
+			})
+			if b.token() == token {
+				t.Errorf("%s in %s, then Renew: the cookie is the former one", name, how)
+			}
+			b.wantUser(t, ed)
+		}
+	}
+}

@@ -8,28 +8,23 @@ import (
 )
 
 // Update changes the user of the request's session, as [sessioncache.Cache.UpdateSession]
-// does, and sets the profile cookie again. An error of change is returned unchanged.
-// change must not call the Manager. With [sessioncache.Unawaited] Update does not wait for
-// near caches.
+// does, and sets the profile cookie again. change may be called several times: read the
+// request's body before. It must not call the Manager with this request. An error of change
+// is returned unchanged. With [sessioncache.Unawaited] Update does not wait for near caches.
 func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(user *T) error, options ...sessioncache.UpdateOption) error {
-	return m.run(w, r, "update", func(t *Tx[T]) error { return t.update(change, options) })
+	return m.run(w, r, "update", func(t *sessionChange[T]) error { return t.update(change, options) })
 }
 
-// Update is [Manager.Update], in the transaction.
-func (t *Tx[T]) Update(change func(user *T) error, options ...sessioncache.UpdateOption) error {
-	return t.wrap("update", t.update(change, options))
-}
-
-func (t *Tx[T]) update(change func(*T) error, options []sessioncache.UpdateOption) error {
+func (t *sessionChange[T]) update(change func(*T) error, options []sessioncache.UpdateOption) error {
 	session, err := t.manager.findUser(t.ctx, t.cache, t.session)
 	if err != nil {
 		return err
 	}
-	return t.change(session, change, options)
+	return t.changeUser(session, change, options)
 }
 
-// change changes the user of a session, or the data of a visitor.
-func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error, options []sessioncache.UpdateOption) error {
+// changeUser changes the user of a session, or the data of a visitor.
+func (t *sessionChange[T]) changeUser(session sessioncache.Session[T], change func(*T) error, options []sessioncache.UpdateOption) error {
 	showsProfile := t.manager.profile != nil && !session.Anonymous() && !t.session.credentials.bearer
 	if showsProfile && t.session.response.headersSent.Load() {
 		return ErrHeadersSent
@@ -61,7 +56,7 @@ func (t *Tx[T]) change(session sessioncache.Session[T], change func(*T) error, o
 }
 
 // store changes the stored user, or the user of a test's login.
-func (t *Tx[T]) store(change func(*T) error, options []sessioncache.UpdateOption) (ok bool, err error) {
+func (t *sessionChange[T]) store(change func(*T) error, options []sessioncache.UpdateOption) (ok bool, err error) {
 	if t.session.fake {
 		user := t.session.session.User
 		return true, change(&user)
