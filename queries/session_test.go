@@ -19,7 +19,7 @@ import (
 
 func TestSessionQueries(t *testing.T) {
 	t.Parallel()
-	inEveryMode(t, func(t *testing.T, q *db.Queries, pool *pgxpool.Pool) {
+	inEveryMode(t, func(t *testing.T, q *db.Queries, _ *pgxpool.Pool) {
 		ctx := t.Context()
 		tag := sid.New().String()
 		id := insert(t, q, dict(tag))

@@ -61,7 +61,7 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 	near := newNear[T](database, config)
 	shared := &shared{mark: near.mark}
 	if near != nil {
-		shared.nearStats = near.memory.Stats
+		shared.begin, shared.nearStats = near.memory.Begin, near.memory.Stats
 	}
 	return &Cache[T]{newStore(database, config, shared), near}
 }

@@ -74,10 +74,10 @@ func (s *store) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err er
 
 // sendTime returns the time at which a lookup is sent, for the near cache.
 func (s *store) sendTime() nearcache.Instant {
-	if s.config.nearEntries == 0 {
+	if s.shared.begin == nil {
 		return nearcache.Instant{}
 	}
-	return nearcache.Now()
+	return s.shared.begin()
 }
 
 // ascending returns the indexes of ids in ascending order of the ids, and of equal ids

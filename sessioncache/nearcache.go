@@ -95,14 +95,6 @@ func (n *near[T]) get(id sid.ID, opens func(*kept[T]) bool) (k *kept[T], age tim
 	return k, age, ok
 }
 
-// begin returns the time at which a lookup is sent.
-func (n *near[T]) begin() nearcache.Instant {
-	if n == nil {
-		return nearcache.Instant{}
-	}
-	return n.memory.Begin()
-}
-
 // keep stores a live session in memory that a lookup has found.
 func (n *near[T]) keep(r *row, session Session[T]) {
 	if n == nil {

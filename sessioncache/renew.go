@@ -104,6 +104,5 @@ func (s *store) retire(ctx context.Context, k key, user *string) (was bool, err 
 			return false, nil
 		}
 	}
-	_, err = s.revoke(ctx, k)
-	return false, err
+	return false, s.revoke(ctx, k)
 }

@@ -20,7 +20,7 @@ func (s *store) Revoke(ctx context.Context, tokens ...sid.Token) error {
 	const op = "revoke"
 	keys, err := s.keysOf(op, tokens)
 	for _, k := range keys {
-		if _, err = s.revoke(ctx, k); err != nil {
+		if err = s.revoke(ctx, k); err != nil {
 			err = interpret(op, err)
 			break
 		}
@@ -30,8 +30,8 @@ func (s *store) Revoke(ctx context.Context, tokens ...sid.Token) error {
 	return s.await(ctx, err, idsOf(keys)...)
 }
 
-func (s *store) revoke(ctx context.Context, k key) (ended bool, err error) {
-	rows, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
+func (s *store) revoke(ctx context.Context, k key) error {
+	_, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
 		return queries.RevokeSession(ctx, db.RevokeSessionParams{
 			Handle:   k.id,
 			Audience: s.config.audience,
@@ -41,7 +41,7 @@ func (s *store) revoke(ctx context.Context, k key) (ended bool, err error) {
 			Grace:    supersededGrace,
 		})
 	})
-	return rows > 0, err
+	return err
 }
 
 // RevokeOthers ends all other sessions of the user whose session the token opens: log out

@@ -184,7 +184,7 @@ func TestUpdateHoldsNothing(t *testing.T) {
 	use := func(c *counter) error {
 		user, ok, err := cache.Get(t.Context(), other)
 		if err != nil || !ok {
-			return fmt.Errorf("Get = %v, %v", ok, err)
+			return fmt.Errorf("Get = %v, %w", ok, err)
 		}
 		c.N = user.N
 		return nil

@@ -33,7 +33,7 @@ func (t *sessionChange[T]) login(user T, options loginOptions) error {
 		return ErrMalformedCookie
 	}
 	former := t.session.credentials.tokens
-	session := append(options.session, sessioncache.Replacing(former...))
+	session := slices.Concat(options.session, []sessioncache.SessionOption{sessioncache.Replacing(former...)})
 	if name := t.manager.config.device; name != nil {
 		session = append(session, sessioncache.Device(name(t.session.request)))
 	}
