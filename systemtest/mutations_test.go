@@ -100,11 +100,11 @@ var mutations = []mutation{
 	},
 	{
 		"a savepoint that forgets that there was a change", false, facade, "TestNearCacheSeesEveryChange",
-		[]edit{{facade + "/tx.go", "&tx{savepoint, t.changes}", "&tx{savepoint, &changes{}}"}},
+		[]edit{{facade + "/internal/savepoint/savepoint.go", "Tx: savepoint, Changes: t.Changes, level: len(t.Changes.undo) - 1", "Tx: savepoint, Changes: &Changes{undo: make([][]func(), 1)}"}},
 	},
 	{
 		"an own change that does not mark", true, facade, "TestNearCacheSeesOwnChangesAtOnce|TestLookupUnderWay",
-		[]edit{{facade + "/cache.go", "c.shared.mark = c.near.mark", "c.shared.mark = func([]sid.ID) {}"}},
+		[]edit{{facade + "/nearcache.go", "n.memory.Mark(ids...)", "_ = ids"}},
 	},
 	{
 		"a mark that the wall clock ends", false, memory, "TestMarkOutlivesTheWallClock",
@@ -132,11 +132,11 @@ var mutations = []mutation{
 	{
 		"absence kept", false, system, "TestLease/no_fault",
 		[]edit{
-			{facade + "/lookup.go", "	if c.gets == nil {\n", `	if at, ok := absent.Load(id); ok && time.Since(at.(time.Time)) < 200*time.Millisecond {
+			{facade + "/lookup.go", "	if s.lookups == nil {\n", `	if at, ok := absent.Load(id); ok && time.Since(at.(time.Time)) < 200*time.Millisecond {
 		return nil, nil
 	}
 	sent := time.Now()
-	r, err := c.lookUpPresent(ctx, id)
+	r, err := s.lookUpPresent(ctx, id)
 	if r == nil && err == nil {
 		absent.Store(id, sent)
 	}
@@ -145,8 +145,8 @@ var mutations = []mutation{
 
 var absent sync.Map
 
-func (c *Cache[T]) lookUpPresent(ctx context.Context, id sid.ID) (*row, error) {
-	if c.gets == nil {
+func (s *store) lookUpPresent(ctx context.Context, id sid.ID) (*row, error) {
+	if s.lookups == nil {
 `},
 			{facade + "/lookup.go", "	\"slices\"\n", "	\"slices\"\n	\"sync\"\n	\"time\"\n"},
 		},
