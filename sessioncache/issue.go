@@ -137,7 +137,7 @@ func (s *store) replace(ctx context.Context, op string, session insertion, optio
 			return err
 		}
 	}
-	var ended []sid.ID
+	ended := []sid.ID{} // not nil, which means any
 	err = s.inTx(ctx, func(in *store) error {
 		ended = ended[:0]
 		if limit > 0 {

@@ -115,6 +115,16 @@ func TestNearCacheSeesEveryChange(t *testing.T) {
 				})
 			})
 		}, ""},
+		"RevokeAll": {func(id string, token sid.Token) error {
+			mine := issue(t, other, raw(before))
+			_, ok, err := other.RevokeAll(ctx, mine)
+			return notOK(!ok, err)
+		}, ""},
+		"RevokeOthers": {func(id string, token sid.Token) error {
+			mine := issue(t, other, raw(before))
+			_, ok, err := other.RevokeOthers(ctx, mine)
+			return notOK(!ok, err)
+		}, ""},
 		"DeleteAudience": {func(string, sid.Token) error { return second(other.DeleteAudience(ctx)) }, ""},
 		"conflict": {func(id string, token sid.Token) error {
 			if err := other.Set(ctx, id, raw(`{}`)); !errors.Is(err, sessioncache.ErrConflict) {
@@ -243,6 +253,12 @@ func changesOf(ctx context.Context, cache *sessioncache.Cache[raw]) map[string]f
 		"UpdateSession":      func() error { return second(cache.UpdateSession(ctx, sid.NewToken(), change)) },
 		"Renew":              func() error { _, _, err := cache.Renew(ctx, sid.NewToken()); return err },
 		"DeleteAudience":     func() error { return second(cache.DeleteAudience(ctx)) },
+		"RevokeOthers":       func() error { _, _, err := cache.RevokeOthers(ctx, sid.NewToken()); return err },
+		"RevokeAll":          func() error { _, _, err := cache.RevokeAll(ctx, sid.NewToken()); return err },
+		"RevokeSession": func() error {
+			_, _, err := cache.RevokeSession(ctx, sid.NewToken(), sid.NewToken().Handle())
+			return err
+		},
 		"Set twice": func() error {
 			id := newID()
 			if err := cache.Set(ctx, id, raw(`{}`)); err != nil {
@@ -305,7 +321,10 @@ func TestEveryChangeWaits(t *testing.T) {
 		"Issue":              func() error { return second(waiting.Issue(ctx, userOf("v"))) },
 		"Issue with a limit": func() error { return second(waiting.Issue(ctx, userOf("v"), sessioncache.MaxSessions(2))) },
 		"Retire":             func() error { return second(waiting.Retire(ctx, sid.NewToken())) },
-		"Update unawaited":   func() error { return second(waiting.Update(ctx, id, nothing, sessioncache.Unawaited())) },
+		"Issue, replacing": func() error {
+			return second(waiting.Issue(ctx, userOf("v"), sessioncache.Replacing(issue(t, waiting, userOf("v")))))
+		},
+		"Update unawaited": func() error { return second(waiting.Update(ctx, id, nothing, sessioncache.Unawaited())) },
 		"UpdateSession unawaited": func() error {
 			return second(waiting.UpdateSession(ctx, token, nothing, sessioncache.Unawaited()))
 		},
@@ -572,4 +591,45 @@ func benchmarkNear(b *testing.B) (near *sessioncache.Cache[raw], ids []string, t
 	}
 	all.Wait()
 	return near, ids, tokens
+}
+
+// TestLoginKeepsOtherSessions: a login, and a call that ends nothing, makes memory forget
+// no other session.
+func TestLoginKeepsOtherSessions(t *testing.T) {
+	near, _, _ := setupNear[raw](t)
+	ctx := t.Context()
+	other := issue(t, near, userOf(newID()))
+	for name, do := range map[string]func() error{
+		"Issue with a limit": func() error { return second(near.Issue(ctx, userOf(newID()), sessioncache.MaxSessions(2))) },
+		"RevokeOthers":       func() error { _, _, err := near.RevokeOthers(ctx, sid.NewToken()); return err },
+		"DeleteUserSessions": func() error { return second(near.DeleteUserSessions(ctx, newID())) },
+	} {
+		suite.Eventually(t, "memory answers after "+name, func() bool {
+			before := near.Metrics().NearCache.Hits
+			for range 2 {
+				if _, ok, err := near.Authenticate(ctx, other); err != nil || !ok {
+					t.Fatalf("Authenticate = %v, %v", ok, err)
+				}
+			}
+			if near.Metrics().NearCache.Hits == before {
+				return false // the machine was busy for 200 ms
+			}
+			done := make(chan error, 1)
+			go func() { done <- do() }() // two of them wait for near caches
+			for range 50 {
+				before = near.Metrics().NearCache.Hits
+				if _, _, err := near.Authenticate(ctx, other); err != nil {
+					t.Fatal(err)
+				}
+				if near.Metrics().NearCache.Hits == before {
+					<-done
+					return false
+				}
+			}
+			if err := <-done; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			return true
+		})
+	}
 }

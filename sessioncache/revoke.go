@@ -63,18 +63,18 @@ func (s *store) RevokeAll(ctx context.Context, token sid.Token) (n int64, ok boo
 }
 
 func (s *store) revokeUser(ctx context.Context, op string, token sid.Token, except ...sid.ID) (n int64, ok bool, err error) {
-	var ended []sid.ID
+	ended := []sid.ID{} // not nil, which means any
 	ok, err = s.asOwner(ctx, op, token, func(in *store, userID string) error {
 		n, ended, err = in.deleteUserSessions(ctx, userID, except)
 		return err
 	})
 	switch {
-	case err != nil:
+	case errors.Is(err, ErrUnavailable):
 		return 0, false, s.await(ctx, err) // any of them may have ended
 	case ok:
 		s.logCount(ctx, "sessions of a user deleted", n)
 	}
-	return n, ok, s.await(ctx, nil, ended...)
+	return n, ok, s.await(ctx, err, ended...)
 }
 
 // RevokeSession ends the session that the handle names, if it is a live one of the user
@@ -146,6 +146,7 @@ func (s *store) deleteUserSessions(ctx context.Context, userID string, except si
 	rows, err := s.queries.DeleteUserSessions(ctx, db.DeleteUserSessionsParams{
 		Audience: s.config.audience, UserID: userID, ExceptHandles: append(sid.IDs{}, except...),
 	})
+	ended = make([]sid.ID, 0, len(rows))
 	for _, row := range rows {
 		ended = append(ended, row.SessionID)
 		if row.Live {
