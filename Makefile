@@ -47,8 +47,8 @@ test: postgresql compiler ## run the tests (6 minutes; ARGS="-run Renew -v")
 	go test -race -shuffle=on -count=1 $(ARGS) ./...
 
 .PHONY: test-readme
-test-readme: postgresql ## run the README's programs as pasted
-	cd systemtest && go test -count=1 -v -run TestReadme ./...
+test-readme: postgresql ## run the README's programs as pasted, and the recipes
+	cd systemtest && go test -count=1 -v -run TestReadme . && go test -count=1 -skip TestBrowser ./recipes
 
 .PHONY: test-observability
 test-observability: postgresql compiler ## test the exporters of metrics
@@ -77,7 +77,7 @@ FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|
 .PHONY: test-faults
 test-faults: postgresql ## check histories under faults (up to 15 minutes)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
-	$(FAULTS) -timeout 15m ./... -args -histories=3
+	$(FAULTS) -timeout 15m . -args -histories=3
 
 FUZZTIME := 1m
 
@@ -155,16 +155,16 @@ test-citus: compiler ## run the tests on Citus (SESSIONCACHE_DATABASE_URL)
 
 .PHONY: test-mutations
 test-mutations: postgresql ## break the near cache in every way (up to 90 minutes)
-	cd systemtest && go test -count=1 -v -timeout 90m -run TestMutations ./... -args -mutations
+	cd systemtest && go test -count=1 -v -timeout 90m -run TestMutations . -args -mutations
 
 .PHONY: systemtest
 systemtest: test-pgbouncer test-browser ## 240 histories, PgBouncer, browsers (up to 45 minutes)
-	$(FAULTS) -timeout 30m ./... -args -histories=15 -near=5s
+	$(FAULTS) -timeout 30m . -args -histories=15 -near=5s
 
 .PHONY: soak
 soak: postgresql ## 1,120 histories, near caches under faults (2 hours)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
-	$(FAULTS) -timeout 2h ./... -args -histories=70 -load=1m -near=1m
+	$(FAULTS) -timeout 2h . -args -histories=70 -load=1m -near=1m
 
 .PHONY: postgresql
 postgresql:
