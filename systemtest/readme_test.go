@@ -14,30 +14,46 @@ import (
 	_ "github.com/rhaptos/sessiondb/sessioncache/sessiontest/docker"
 )
 
-// TestReadme pastes the programs of the README into empty modules and runs them as a
-// newcomer would, with nothing of this repository but the module itself.
+// TestReadme pastes the program of the README into an empty module and runs it as a
+// newcomer would, with nothing of this repository but the module itself. It also compares
+// the SQL that the README shows with queries/, and compiles the call.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(readme), "```go\n")[1:]
-	if len(blocks) != 2 {
-		t.Fatalf("the README has %d programs; want two", len(blocks))
-	}
+	program, call := twoBlocks(t, "../README.md", "go")
+	t.Run("typed layer", func(t *testing.T) {
+		t.Parallel()
+		queries, err := os.ReadFile("../queries/user.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		name, statement, _ := strings.Cut(blocks(t, "../README.md", "sql")[0], "\n")
+		if !strings.Contains(string(queries), name+"\n") || !strings.Contains(string(queries), "\n"+statement) {
+			t.Errorf("queries/user.sql has another %s", name)
+		}
+		build(t, `package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/rhaptos/sessiondb/db"
+)
+
+func main() {}
+
+func typed(ctx context.Context, tx pgx.Tx) error {
+`+call+`
+	return err
+}
+`)
+	})
 	database := sessiontest.NewDatabase(t)
 	address := fmt.Sprintf("localhost:%d", freePort(t))
-	quickStart, service := build(t, blocks[0]), build(t, strings.Replace(blocks[1], "localhost:8080", address, 1))
+	service := build(t, strings.Replace(program, "localhost:8080", address, 1))
 
-	command := exec.CommandContext(t.Context(), quickStart)
-	command.Env = append(os.Environ(), "DATABASE_URL="+database.URL)
-	output, err := command.CombinedOutput()
-	if err != nil || string(output) != "Ed true\n" {
-		t.Errorf("the quick start prints %q, %v; want Ed true", output, err)
-	}
-
-	command = exec.CommandContext(t.Context(), service)
+	command := exec.CommandContext(t.Context(), service)
 	command.Env = append(os.Environ(), "DATABASE_URL="+database.URL)
 	command.Stderr = os.Stderr
 	if err := command.Start(); err != nil {
@@ -63,29 +79,66 @@ func TestReadme(t *testing.T) {
 	v.want(t, "GET", "/", "/login", "Log in")
 }
 
-// build compiles a program of the README in a module of its own.
-func build(t *testing.T, block string) (path string) {
+// blocks returns the code of a language that a page shows.
+func blocks(t *testing.T, page, language string) (code []string) {
 	t.Helper()
-	program, _, _ := strings.Cut(block, "```")
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range strings.Split(string(text), "```"+language+"\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		code = append(code, block)
+	}
+	return code
+}
+
+func twoBlocks(t *testing.T, page, language string) (first, second string) {
+	t.Helper()
+	code := blocks(t, page, language)
+	if len(code) != 2 {
+		t.Fatalf("%s has %d blocks of %s; want 2", page, len(code), language)
+	}
+	return code[0], code[1]
+}
+
+// build compiles a program in a module of its own.
+func build(t *testing.T, program string) (path string) {
+	t.Helper()
 	folder := t.TempDir()
+	write(t, filepath.Join(folder, "main.go"), program)
+	newModule(t, folder)
+	for _, arguments := range []string{"mod tidy", "vet .", "build -o program ."} {
+		mustRun(t, folder, nil, "go", strings.Fields(arguments)...)
+	}
+	return filepath.Join(folder, "program")
+}
+
+// newModule makes a folder a module that uses this one.
+func newModule(t *testing.T, folder string) {
+	t.Helper()
 	module, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(folder, "main.go"), program)
 	write(t, filepath.Join(folder, "go.mod"), fmt.Sprintf(`module newcomer
 go 1.26
 require github.com/rhaptos/sessiondb v0.0.0
 replace github.com/rhaptos/sessiondb => %s
 `, module))
-	for _, arguments := range [][]string{{"mod", "tidy"}, {"vet", "."}, {"build", "-o", "program", "."}} {
-		command := exec.CommandContext(t.Context(), "go", arguments...)
-		command.Dir = folder
-		if output, err := command.CombinedOutput(); err != nil {
-			t.Fatalf("go %s: %v\n%s", strings.Join(arguments, " "), err, output)
-		}
+}
+
+// mustRun runs a command in a folder and returns what it prints.
+func mustRun(t *testing.T, folder string, environment []string, name string, arguments ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), name, arguments...)
+	command.Dir = folder
+	command.Env = append(os.Environ(), environment...)
+	output, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(arguments, " "), err, output)
 	}
-	return filepath.Join(folder, "program")
+	return string(output)
 }
 
 // newcomer is a browser that takes http://localhost for secure, which Go's cookie jar
