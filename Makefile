@@ -47,8 +47,8 @@ test: postgresql compiler ## run the tests (6 minutes; ARGS="-run Renew -v")
 	go test -race -shuffle=on -count=1 $(ARGS) ./...
 
 .PHONY: test-readme
-test-readme: postgresql ## run the README's programs as pasted, and the recipes
-	cd systemtest && go test -count=1 -v -run TestReadme . && go test -count=1 -skip TestBrowser ./recipes
+test-readme: postgresql compiler ## run the programs of README and docs/data-layer.md as pasted, and the recipes
+	cd systemtest && go test -count=1 -v -run 'TestReadme|TestDataLayer' . && go test -count=1 -skip TestBrowser ./recipes
 
 .PHONY: test-observability
 test-observability: postgresql compiler ## test the exporters of metrics
@@ -72,7 +72,7 @@ test-browser: postgresql ## have two browsers use the web example
 	$(call need,command -v chromium || command -v chromium-browser || command -v google-chrome,chromium)
 	cd systemtest && go test -count=1 -v -timeout 5m -run TestBrowser ./...
 
-FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestMutations'
+FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestDataLayer|TestMutations'
 
 .PHONY: test-faults
 test-faults: postgresql ## check histories under faults (up to 15 minutes)

@@ -107,25 +107,25 @@ func build(t *testing.T, program string) (path string) {
 	t.Helper()
 	folder := t.TempDir()
 	write(t, filepath.Join(folder, "main.go"), program)
-	newModule(t, folder)
+	newModule(t, folder, "newcomer")
 	for _, arguments := range []string{"mod tidy", "vet .", "build -o program ."} {
 		mustRun(t, folder, nil, "go", strings.Fields(arguments)...)
 	}
 	return filepath.Join(folder, "program")
 }
 
-// newModule makes a folder a module that uses this one.
-func newModule(t *testing.T, folder string) {
+// newModule makes a folder a module of this name that requires this one.
+func newModule(t *testing.T, folder, name string) {
 	t.Helper()
 	module, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, filepath.Join(folder, "go.mod"), fmt.Sprintf(`module newcomer
+	write(t, filepath.Join(folder, "go.mod"), fmt.Sprintf(`module %s
 go 1.26
 require github.com/rhaptos/sessiondb v0.0.0
 replace github.com/rhaptos/sessiondb => %s
-`, module))
+`, name, module))
 }
 
 // mustRun runs a command in a folder and returns what it prints.
