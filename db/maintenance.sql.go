@@ -52,7 +52,7 @@ WHERE sessionid = ANY (ARRAY(
 `
 
 // DeleteExpiredSessions removes up to batch_size expired sessions, oldest first, and
-// returns how many. It skips locked rows, so concurrent callers do not wait for each
+// returns how many. It skips locked rows: concurrent callers do not wait for each
 // other.
 func (q *Queries) DeleteExpiredSessions(ctx context.Context, batchSize int32) (int64, error) {
 	result, err := q.db.Exec(ctx, deleteExpiredSessions, batchSize)

@@ -11,7 +11,7 @@ WHERE audience = @audience;
 
 -- name: DeleteExpiredSessions :execrows
 -- DeleteExpiredSessions removes up to batch_size expired sessions, oldest first, and
--- returns how many. It skips locked rows, so concurrent callers do not wait for each
+-- returns how many. It skips locked rows: concurrent callers do not wait for each
 -- other.
 DELETE FROM session_cache
 WHERE sessionid = ANY (ARRAY(

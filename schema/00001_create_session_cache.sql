@@ -31,7 +31,7 @@ BEGIN
     WHERE indrelid = existing AND indisprimary;
     IF keys IS DISTINCT FROM 'sessionid' THEN
         RAISE EXCEPTION 'the existing table % has no primary key on sessionid: it is left as it is', existing
-            USING DETAIL = 'One id may so have several sessions, of different users.',
+            USING DETAIL = 'One id may have several sessions, of different users.',
             HINT = 'Delete the ids that are there twice, then: ALTER TABLE session_cache ADD PRIMARY KEY (sessionid).';
     END IF;
 END

@@ -73,7 +73,7 @@ ALTER TABLE session_cache
     ADD COLUMN session_deadlineutc timestamptz,
     ADD COLUMN session_usedutc timestamptz;
 
--- An existing session becomes a plain session without an idle timeout, so its end is its
+-- An existing session becomes a plain session without an idle timeout: its end is its
 -- deadline.
 ALTER TABLE session_cache
     ALTER COLUMN sessionid TYPE uuid USING sessionid::uuid,
@@ -125,7 +125,7 @@ CREATE INDEX session_cache_session_endutc_idx ON session_cache (session_endutc);
 
 CREATE INDEX session_cache_user_id_idx ON session_cache (user_id) WHERE user_id IS NOT NULL;
 
--- By default, every row lives for an hour only. So autovacuum starts at 2 % of dead or
+-- By default, every row lives for an hour only. Therefore autovacuum starts at 2 % of dead or
 -- inserted rows, not at 20 %, and does not pause. The free space in each page is for new
 -- versions of renewed rows: a HOT update adds nothing to the indexes. No index may use
 -- secret, renewals, renewedutc or authenticatedutc, not even in a predicate, because an

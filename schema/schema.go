@@ -36,7 +36,7 @@ const lockID = 0x6746b0be2e81385f
 
 // NewProvider returns goose's provider of the migrations, for PostgreSQL. Several
 // processes may migrate at once: one migrates, and the others wait for it, for at most
-// five minutes. They use an advisory lock of the connection, so connect to the server
+// five minutes. They use an advisory lock of the connection: connect to the server
 // itself, not to a pooler in transaction mode.
 func NewProvider(db *sql.DB) (*goose.Provider, error) {
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 300))

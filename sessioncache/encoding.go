@@ -19,7 +19,7 @@ var (
 
 // encode returns the JSON of a user. Raw JSON is checked and stays byte for byte: a
 // codec would compact and escape it.
-func (c *Cache[T]) encode(op string, user T) (dict string, err error) {
+func (c *Cache[T]) encode(op string, user T) (userJSON string, err error) {
 	var data []byte
 	raw, isRaw := any(&user).(*json.RawMessage)
 	if isRaw {
@@ -77,23 +77,23 @@ func storable(data []byte) bool {
 }
 
 // decode returns the user in a JSON text. If T is RawMessage, it is the text itself.
-func (c *Cache[T]) decode(op string, dict []byte) (user T, err error) {
-	if isNull(dict) {
+func (c *Cache[T]) decode(op string, data []byte) (user T, err error) {
+	if isNull(data) {
 		return user, unreadable(op, errNull)
 	}
 	if raw, ok := any(&user).(*json.RawMessage); ok {
-		*raw = dict
+		*raw = data
 		return user, nil
 	}
 	decoded := new(T)
-	if err := c.config.unmarshal(dict, decoded); err != nil {
+	if err := c.config.unmarshal(data, decoded); err != nil {
 		return user, unreadable(op, err) // a zero user, not a half-decoded one
 	}
 	return *decoded, nil
 }
 
 // unreadable is the error of a stored user that does not decode. A decoder's message
-// may show part of the user, so only the position and the type are kept.
+// may show part of the user, therefore only the position and the type are kept.
 func unreadable(op string, cause error) error {
 	if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](cause); ok {
 		cause = fmt.Errorf("its field %q is not a %s", mismatch.Field, mismatch.Type)
@@ -104,9 +104,9 @@ func unreadable(op string, cause error) error {
 }
 
 // isNull reports whether JSON is null, or empty, as a nil RawMessage is.
-func isNull(dict []byte) bool {
-	dict = bytes.TrimSpace(dict)
-	return len(dict) == 0 || string(dict) == "null"
+func isNull(data []byte) bool {
+	data = bytes.TrimSpace(data)
+	return len(data) == 0 || string(data) == "null"
 }
 
 // UserID returns the user_id under which the table holds a user; it is empty if there is

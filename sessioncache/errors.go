@@ -20,7 +20,7 @@ import (
 // database is not asked.
 var ErrMalformedID = sid.ErrMalformed
 
-// ErrConflict is returned by Set when the id exists already. An id is used once, so
+// ErrConflict is returned by Set when the id exists already. An id is used once:
 // this is an attack or a bug. Nobody can tell which of the two users is real: Set logs
 // out both (see [Cache.Set]).
 var ErrConflict = errors.New("session id exists already")
@@ -37,8 +37,8 @@ var ErrConflict = errors.New("session id exists already")
 // null, or it is a string with U+FFFD, which stands for what was not UTF-8.
 //
 // UserSessions and DeleteUserSessions return it for a user id that is empty or that a
-// text column cannot store. Issue with [MaxSessions] returns it for a user without a
-// user_id.
+// text column cannot store. RevokeOthers, RevokeAll, RevokeSession, and Issue with
+// [MaxSessions] return it for a user without a user_id.
 var ErrInvalidUser = errors.New("invalid user")
 
 // ErrUserTooLarge is returned by Set, Issue, Update and UpdateSession for a user whose
@@ -51,9 +51,9 @@ var ErrUserTooLarge = fmt.Errorf("%w: its JSON is too large", ErrInvalidUser)
 // log in again.
 var ErrUnreadableSession = errors.New("the stored user does not fit the type")
 
-// ErrSuperseded is returned by Authenticate, UpdateSession and Renew for a token that
-// Renew or Retire replaced within the last ten seconds, while the request was in
-// flight. It lets nobody in. A service answers 503 with Retry-After and leaves the
+// ErrSuperseded is returned by Authenticate, UpdateSession, Renew, RevokeOthers, RevokeAll
+// and RevokeSession, and by Issue with [Carry], for a token that Renew or Retire has replaced
+// while the request was in flight (see [Cache.Authenticate]). It lets nobody in. A service answers 503 with Retry-After and leaves the
 // cookie as it is; the request succeeds when it is sent again with the new token.
 var ErrSuperseded = errors.New("the token was renewed a moment ago")
 
@@ -61,8 +61,9 @@ var ErrSuperseded = errors.New("the token was renewed a moment ago")
 // user_id. A session never changes its user: a login is a new session.
 var ErrUserChanged = errors.New("a session cannot change its user")
 
-// ErrIsolation is returned by DeleteUserSessions, and by Issue with [MaxSessions], in a
-// caller's transaction above isolation level read committed. Such a transaction does
+// ErrIsolation is returned by DeleteUserSessions, RevokeOthers, RevokeAll and RevokeSession,
+// and by Issue with [MaxSessions], in a caller's transaction above isolation level read
+// committed. Such a transaction does
 // not see what others have committed since it began. Nothing has changed.
 var ErrIsolation = errors.New("the transaction's isolation level is not read committed")
 

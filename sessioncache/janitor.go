@@ -12,7 +12,7 @@ import (
 // doubles it.
 const firstRetry = time.Second
 
-// RunJanitor purges at intervals until ctx ends. It blocks, so run it in a goroutine:
+// RunJanitor purges at intervals until ctx ends. It blocks: run it in a goroutine.
 //
 //	go cache.RunJanitor(ctx, 5*time.Minute)
 //

@@ -59,7 +59,7 @@ func (c config) log() *slog.Logger {
 
 // WithAudience names the application that the sessions belong to, where several
 // applications share the table. A Cache finds, lists and ends only sessions of its own
-// audience, and a token of one audience opens nothing in another. Only [Cache.Purge],
+// audience, and a token of one audience gives no access in another. Only [Cache.Purge],
 // [Cache.Stats] and [Cache.Reindex] act on the whole table. WithAudience panics if the
 // audience is not UTF-8, holds a NUL or is longer than 100 bytes.
 //
@@ -126,7 +126,7 @@ func WithoutBatching() Option {
 }
 
 // WithCodec sets how a T is encoded to JSON and decoded from it. Decoding is most of
-// what a Get costs the client, so a package faster than encoding/json can be worth it.
+// what a Get costs the client: a package faster than encoding/json can be worth it.
 // marshal must write JSON in UTF-8, which PostgreSQL checks. unmarshal must not keep a
 // reference to data after it has returned. With [encoding/json.RawMessage] as T neither
 // is used. WithCodec panics if a function is nil.

@@ -68,7 +68,7 @@ type purge struct {
 // it until it is purged.
 //
 // Purge removes a thousand rows at a time. After each batch it pauses for three times
-// as long as the batch took, so it slows down on a busy server. Any number of processes
+// as long as the batch took: it slows down on a busy server. Any number of processes
 // may purge at once, in parallel except on Citus.
 //
 // Outside a transaction each batch commits by itself, and stays done when Purge ends

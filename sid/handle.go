@@ -4,8 +4,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Handle names a session with a token, from login to purge. It opens nothing, so it may
-// be shown on a page or logged, and a form may send it back to name the session.
+// Handle names a session with a token, from login to purge. It gives no access:
+// it may be shown on a page or logged, and a form may send it back to name the session.
 //
 // The zero Handle names no session.
 type Handle [16]byte

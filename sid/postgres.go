@@ -9,7 +9,7 @@ import (
 
 // pgx sends an argument in binary if it knows the parameter's type, and otherwise as text
 // (QueryExecModeExec, QueryExecModeSimpleProtocol). Both types below implement both
-// forms. So neither has to be registered on a connection, and pgx uses no reflection.
+// forms: neither has to be registered on a connection, and pgx uses no reflection.
 var (
 	_ pgtype.UUIDValuer  = ID{}
 	_ pgtype.UUIDScanner = (*ID)(nil)

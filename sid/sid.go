@@ -1,7 +1,7 @@
 // Package sid has the types that name and open sessions.
 //
 // An [ID] names a plain session and also opens it. A [Token] opens a session that was
-// issued with one; the session's [Handle] names it and opens nothing.
+// issued with one; the session's [Handle] names it and gives no access.
 //
 // These types keep other UUIDs of an application from being passed by mistake. In a log,
 // through log/slog, they show nothing that opens a session.

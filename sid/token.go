@@ -19,7 +19,7 @@ const (
 	numberLength = 2
 
 	// tokenLength is the number of characters of a token: 16 bytes of handle and 32 bytes
-	// of secret in base64url. 48 bytes fill 64 characters exactly, so each token has only
+	// of secret in base64url. 48 bytes fill 64 characters exactly: each token has only
 	// one text.
 	tokenLength = 64
 )
@@ -35,7 +35,7 @@ const redacted = "[redacted token]"
 // the handle and an address, never the secret. [Token.Reveal] is the only way to its
 // text. Tokens cannot be compared.
 //
-// The zero Token opens nothing.
+// The zero Token gives no access.
 type Token struct {
 	handle Handle
 

@@ -44,7 +44,7 @@ func (a *app) loginPage(w http.ResponseWriter, r *http.Request) error {
 
 // login first verifies the password, in no transaction because that is slow. The
 // transaction that stores the session then checks that the password has not changed
-// since. A password change logs out all sessions that exist: so it either finds the new
+// since. A password change logs out all sessions that exist: it either finds the new
 // session or prevents it.
 func (a *app) login(w http.ResponseWriter, r *http.Request) error {
 	email := r.PostFormValue("email")

@@ -10,7 +10,7 @@ import (
 )
 
 // DropPrivileges does nothing unless this process is root. PostgreSQL refuses to run as
-// root, so DropPrivileges makes a command run as the user postgres, or as nobody if there
+// root: DropPrivileges makes a command run as the user postgres, or as nobody if there
 // is no postgres, and makes that user the owner of the folder.
 func DropPrivileges(attr *syscall.SysProcAttr, folder string) error {
 	if os.Getuid() != 0 {

@@ -43,7 +43,7 @@ func Require(t *testing.T, needs ...Need) {
 	}
 }
 
-// Has tells whether a test has what it needs of its database.
+// Has reports whether a test has what it needs of its database.
 func Has(t *testing.T, need Need) bool {
 	t.Helper()
 	return lack(t, need) == ""

@@ -31,6 +31,6 @@
 // how to use Docker.
 //
 // After the migrations, the SQL statement in the environment variable
-// SESSIONCACHE_TEST_AFTER_MIGRATE is executed, for example to distribute the table. So
-// the same tests also check a distributed table.
+// SESSIONCACHE_TEST_AFTER_MIGRATE is executed, for example to distribute the table:
+// the same tests then check a distributed table.
 package sessiontest

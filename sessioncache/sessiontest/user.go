@@ -1,6 +1,6 @@
 package sessiontest
 
-// User is the user dict of rhaptos2: 20 fields, null where unset. Use a type of your
+// User is the user JSON of rhaptos2: 20 fields, null where unset. Use a type of your
 // own if it does not fit.
 type User struct {
 	Interests                 *string      `json:"interests"`

@@ -2,7 +2,7 @@
 // Gray and Cheriton, Leases, 1989). It has no SQL, no goroutine and no messages.
 //
 // The rule needs the help of every change: it returns 250 ms after its commit. An entry
-// counts for [Lease], 200 ms, from the moment at which its lookup was sent. So a [Cache.Get]
+// counts for [Lease], 200 ms, from the moment at which its lookup was sent. Therefore a [Cache.Get]
 // that begins after a change has returned never shows what was before the change (a
 // regular register; Lamport, On Interprocess Communication, 1986): what a lookup found
 // before the commit was sent before it, and 200 ms later it is gone. The difference of 50 ms
