@@ -53,8 +53,9 @@ var ErrUnreadableSession = errors.New("the stored user does not fit the type")
 
 // ErrSuperseded is returned by Authenticate, UpdateSession, Renew, RevokeOthers, RevokeAll
 // and RevokeSession, and by Issue with [Carry], for a token that Renew or Retire has replaced
-// while the request was in flight (see [Cache.Authenticate]). It lets nobody in. A service answers 503 with Retry-After and leaves the
-// cookie as it is; the request succeeds when it is sent again with the new token.
+// while the request was in flight (see [Cache.Authenticate]). It lets nobody in. A service
+// answers 503 with Retry-After and leaves the cookie as it is; the request succeeds when it
+// is sent again with the new token.
 var ErrSuperseded = errors.New("the token was renewed a moment ago")
 
 // ErrUserChanged is returned by Update and UpdateSession when the change replaces the
@@ -63,8 +64,8 @@ var ErrUserChanged = errors.New("a session cannot change its user")
 
 // ErrIsolation is returned by DeleteUserSessions, RevokeOthers, RevokeAll and RevokeSession,
 // and by Issue with [MaxSessions], in a caller's transaction above isolation level read
-// committed. Such a transaction does
-// not see what others have committed since it began. Nothing has changed.
+// committed. Such a transaction does not see what others have committed since it began.
+// Nothing has changed.
 var ErrIsolation = errors.New("the transaction's isolation level is not read committed")
 
 // ErrUnavailable is returned by every call that got no usable answer from the database:
