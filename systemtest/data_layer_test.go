@@ -1,11 +1,14 @@
 package systemtest
 
 import (
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
@@ -22,7 +25,7 @@ func TestDataLayer(t *testing.T) {
 	folder := t.TempDir()
 	newModule(t, folder, "example")
 	environment := []string{
-		"DATABASE_URL=" + sessiontest.NewDatabase(t).URL,
+		"DATABASE_URL=" + newSchema(t, "app"),
 		"PATH=" + pinnedTools(t, string(text)) + string(os.PathListSeparator) + os.Getenv("PATH"),
 	}
 	// The files, each with its name before it, and then the commands.
@@ -44,6 +47,27 @@ func TestDataLayer(t *testing.T) {
 	if want := "1 Dear Ada laptop true\n0\n"; !strings.HasSuffix(output, want) {
 		t.Errorf("the program prints %q; want %q", output, want)
 	}
+}
+
+// newSchema returns the connection string of an empty schema.
+func newSchema(t *testing.T, name string) string {
+	t.Helper()
+	database, err := url.Parse(sessiontest.NewDatabase(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pgx.Connect(t.Context(), database.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if _, err := conn.Exec(t.Context(), "CREATE SCHEMA "+name); err != nil {
+		t.Fatal(err)
+	}
+	query := database.Query()
+	query.Set("search_path", name)
+	database.RawQuery = query.Encode()
+	return database.String()
 }
 
 // pinnedTools returns a folder with the commands sqlc and goose, in the versions of
