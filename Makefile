@@ -60,12 +60,12 @@ test-bench: postgresql ## run the benchmark for a moment
 
 .PHONY: test-settings
 test-settings: postgresql ## run the tests at awkward settings (10 minutes)
-	cd systemtest && go test -count=1 -v -run TestSettings ./...
+	cd systemtest && go test -count=1 -timeout 30m -v -run TestSettings .
 
 .PHONY: test-pgbouncer
 test-pgbouncer: postgresql ## run the tests through PgBouncer (5 minutes)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
-	cd systemtest && go test -count=1 -v -run TestPgBouncer ./...
+	cd systemtest && go test -count=1 -timeout 30m -v -run TestPgBouncer .
 
 .PHONY: test-browser
 test-browser: postgresql ## have two browsers use the web example

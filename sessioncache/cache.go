@@ -83,11 +83,7 @@ func (c *Cache[T]) WithTokenScope(scope string) *Cache[T] {
 //
 // Default: ten seconds after its renewal a token counts as kept (see [Cache.Authenticate]).
 func (c *Cache[T]) WithInFlight() *Cache[T] {
-	return c.with(inFlight)
-}
-
-func inFlight(config *config) {
-	config.inFlight = true
+	return &Cache[T]{c.forRequestInFlight(), c.near}
 }
 
 // WithTimeout returns a Cache on the same sessions that limits each use of the database: a

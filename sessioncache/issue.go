@@ -65,7 +65,7 @@ func (c *Cache[T]) issue(ctx context.Context, op string, token sid.Token, user T
 
 // visitor is the session whose data a login takes over.
 type visitor struct {
-	id   sid.ID
+	key
 	user string // as JSON
 }
 
@@ -90,9 +90,10 @@ func (c *Cache[T]) issueCarrying(ctx context.Context, op string, session inserti
 			return c.superseded(ctx, op, from, r)
 		}
 		if verdict != isLive || !r.isAnonymous() {
+			session.user = login // not what an earlier attempt has carried
 			return c.replace(ctx, op, session, options, replaced, nil)
 		}
-		was := visitor{from.id, string(r.UserDict)} // a copy, as in update
+		was := visitor{from, string(r.UserDict)} // a copy, as in update
 		if err := tried.again(ctx, op, was.user); err != nil {
 			return err
 		}
@@ -112,7 +113,16 @@ func (c *Cache[T]) carryOver(op string, from []byte, login string, carry func(T,
 	if err != nil {
 		return "", err
 	}
-	return c.change(op, []byte(login), func(user *T) error { return carry(data, user) })
+	carried, err := c.change(op, []byte(login), func(user *T) error { return carry(data, user) })
+	if err != nil {
+		return "", err
+	}
+	// What a visitor claims to be proves nothing.
+	before, _ := readUserID([]byte(login))
+	if after, _ := readUserID([]byte(carried)); after != before {
+		return "", fmt.Errorf("sessioncache: %s: %w", op, ErrUserChanged)
+	}
+	return carried, nil
 }
 
 // replace stores a session in a transaction, in which it ends the sessions that it
@@ -167,14 +177,20 @@ func (s *store) replace(ctx context.Context, op string, session insertion, optio
 	return interpretStore(op, err)
 }
 
-// retireAll ends sessions in the order of the keys.
+// retireAll ends sessions in the order of the keys. A browser may have several tokens of the
+// visitor's session: only the one whose data were read counts.
 func (s *store) retireAll(ctx context.Context, keys []key, from *visitor) error {
+	retired := false
 	for _, k := range keys {
-		var user *string
-		if from != nil && from.id == k.id {
-			user = &from.user
+		var err error
+		switch {
+		case from == nil || from.id != k.id:
+			_, err = s.retire(ctx, k, nil)
+		case !retired:
+			retired = true
+			_, err = s.retire(ctx, from.key, &from.user)
 		}
-		if _, err := s.retire(ctx, k, user); err != nil {
+		if err != nil {
 			return err
 		}
 	}

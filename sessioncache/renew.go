@@ -100,7 +100,7 @@ func (s *store) retire(ctx context.Context, k key, user *string) (was bool, err 
 	}
 	switch judge(r, k) {
 	case isInFlight, isStolen:
-		if r.isAnonymous() { // another login has just retired it
+		if r.isRetired() { // another login has just done it
 			return false, nil
 		}
 	}

@@ -68,6 +68,9 @@ func (s *store) revokeUser(ctx context.Context, op string, token sid.Token, exce
 		n, ended, err = in.deleteUserSessions(ctx, userID, except)
 		return err
 	})
+	if !ok {
+		n, ended = 0, []sid.ID{} // of an attempt that was rolled back
+	}
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return 0, false, s.await(ctx, err) // any of them may have ended
@@ -89,7 +92,7 @@ func (s *store) RevokeSession(ctx context.Context, token sid.Token, handle sid.H
 		})
 		return err
 	})
-	was = err == nil && rows > 0
+	was = ok && err == nil && rows > 0
 	if was {
 		logSession(ctx, s.config, slog.LevelDebug, "session deleted", handle)
 	}
@@ -135,8 +138,8 @@ func (s *store) asOwner(ctx context.Context, op string, token sid.Token, stateme
 		}
 		return statements(in, r.UserID)
 	})
-	if errors.Is(err, errChanged) {
-		return false, s.whyNot(ctx, op, k)
+	if errors.Is(err, errChanged) { // the token was live when the call began
+		return false, s.forRequestInFlight().whyNot(ctx, op, k)
 	}
 	return err == nil, interpret(op, err)
 }

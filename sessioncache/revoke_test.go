@@ -137,7 +137,7 @@ func TestRevokeAllSeesEveryLogin(t *testing.T) {
 	cache, pool := setup[raw](t)
 	me := newID()
 	asker := issue(t, cache, userOf(me))
-	tx, err := pool.Begin(t.Context())
+	tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,11 @@ func (r *row) isPlain() bool {
 	return r.SecretHex == ""
 }
 
+// isRetired reports whether a login has replaced the session (RetireSession).
+func (r *row) isRetired() bool {
+	return r.isAnonymous() && r.Renewals > 0 && r.DeadlineMicros <= r.RenewedMicros+supersededGrace.Microseconds()
+}
+
 // isAnonymous reports whether the session is that of a visitor, or has been retired.
 func (r *row) isAnonymous() bool {
 	return !r.isPlain() && r.AuthenticatedMicros == 0

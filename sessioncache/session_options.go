@@ -105,7 +105,8 @@ func Replacing(tokens ...sid.Token) SessionOption {
 // changes. It may be called several times, if another request changes the visitor's data
 // meanwhile; both values are then decoded anew from JSON. No connection, transaction or lock
 // of the Cache is held while it runs. Its error is returned as it is, and nothing has
-// changed.
+// changed. If it changes the user_id, Issue returns [ErrUserChanged]: what a visitor claims
+// proves nothing.
 //
 // If the token opens no session, or a user's, the function is not called. If the visitor's
 // token has just been superseded, Issue returns [ErrSuperseded]. Issue panics if the

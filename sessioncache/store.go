@@ -49,6 +49,13 @@ func newStore(database DB, config config, shared *shared) *store {
 	return s
 }
 
+// forRequestInFlight is the store for a call that has found its token live ([Cache.WithInFlight]).
+func (s *store) forRequestInFlight() *store {
+	changed := *s
+	changed.config.inFlight = true
+	return &changed
+}
+
 // limit returns the context of one use of the database ([Cache.WithTimeout]).
 func (s *store) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	if s.config.timeout == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -104,6 +105,9 @@ func (s *store) begin(ctx context.Context) (pgx.Tx, error) {
 	})
 }
 
+// rollbackTimeout is how long the rollback of a savepoint takes at most.
+const rollbackTimeout = time.Second
+
 // inTx runs statements in a transaction, and again if nothing of it has happened: the
 // server has rolled it back, or the connection was read-only.
 func (s *store) inTx(ctx context.Context, statements func(in *store) error) error {
@@ -123,7 +127,15 @@ func (s *store) inTxOnce(ctx context.Context, statements func(in *store) error) 
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback(ctx) }() // does nothing after Commit
+	defer func() { // does nothing after Commit
+		if s.inCallersTx() { // the savepoint must not stay in a transaction that goes on
+			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+			defer cancel()
+			_ = tx.Rollback(limited)
+			return
+		}
+		_ = tx.Rollback(ctx)
+	}()
 	if err := statements(newStore(tx, s.config, s.shared)); err != nil {
 		s.closeReadOnly(ctx, tx, err)
 		return err
@@ -165,6 +177,8 @@ func (s *store) checkIsolation(ctx context.Context, op string) error {
 	if !s.inCallersTx() {
 		return nil
 	}
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	level, err := s.queries.GetIsolation(ctx)
 	if err != nil {
 		return interpret(op, err)

@@ -86,7 +86,7 @@ func (c *Cache[T]) update(ctx context.Context, op string, k key, change func(use
 		case isLive:
 		case isInFlight, isStolen:
 			if tried.begun() { // it was live when the call began
-				return false, c.with(inFlight).superseded(ctx, op, k, r)
+				return false, c.forRequestInFlight().superseded(ctx, op, k, r)
 			}
 			return false, c.superseded(ctx, op, k, r)
 		default:
@@ -147,11 +147,16 @@ var errSuppressed = errors.New("the database suppresses the change: a trigger, a
 // attempts are those of one change that is stored only if no other change came first.
 type attempts struct {
 	data       string // that the last attempt began with; empty before the first
-	unchanged  int    // attempts that failed although nothing had changed
+	unchanged  int    // attempts in a row that failed although nothing had changed
 	pauseLimit time.Duration
 }
 
 const (
+	// suppressedAttempts is after how many attempts without a change in between the database
+	// must be what suppresses it. One is not enough: others may have changed the user and
+	// changed it back meanwhile.
+	suppressedAttempts = 8
+
 	firstPauseLimit = 200 * time.Microsecond
 	lastPauseLimit  = 10 * time.Millisecond
 )
@@ -167,10 +172,10 @@ func (a *attempts) again(ctx context.Context, op string, data string) error {
 		a.data, a.pauseLimit = data, firstPauseLimit
 		return nil
 	}
-	if a.data == data {
-		if a.unchanged++; a.unchanged == 2 {
-			return fmt.Errorf("sessioncache: %s: %w: %w", op, ErrUnavailable, errSuppressed)
-		}
+	if a.data != data {
+		a.unchanged = 0
+	} else if a.unchanged++; a.unchanged == suppressedAttempts {
+		return fmt.Errorf("sessioncache: %s: %w: %w", op, ErrUnavailable, errSuppressed)
 	}
 	a.data = data
 	select {

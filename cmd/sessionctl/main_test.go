@@ -45,7 +45,7 @@ func TestEnds(t *testing.T) {
 	}{
 		{"delete ID", none, one, one, one},
 		{"revoke --handle ID", none, one, none, none},
-		{"revoke --user u", none, one, one, one},
+		{"revoke --user u", none, one, one, none}, // which counts live sessions
 		{"revoke --all --yes", none, one, one, one},
 		{"revoke --all --yes --audience=", none, one, one, one},
 	} {

@@ -129,7 +129,7 @@ func deleteSession(ctx context.Context, sessions *cache, id sid.ID, audience str
 	return n, err
 }
 
-const helpEnded = `With --json it prints how many sessions it ended, expired ones that are not purged yet included:
+const helpEnded = `With --json it prints how many sessions it ended. Expired ones that are not purged yet count, except with --user:
 
     {"ended": 1}
 

@@ -65,6 +65,18 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, do f
 	return nil
 }
 
+// find looks the request's session up. From then on, a token that is superseded was in
+// flight.
+func (t *sessionChange[T]) find(
+	find func(context.Context, *sessioncache.Cache[T], *requestSession[T]) (sessioncache.Session[T], error),
+) (sessioncache.Session[T], error) {
+	session, err := find(t.ctx, t.cache, t.session)
+	if t.session.live {
+		t.cache = t.cache.WithInFlight()
+	}
+	return session, err
+}
+
 // deferNotAwaited records ErrNotAwaited and returns nil for it, because the change has
 // happened: run returns the error after the effects. All other errors are returned.
 func (t *sessionChange[T]) deferNotAwaited(err error) error {

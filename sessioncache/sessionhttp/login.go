@@ -37,13 +37,19 @@ func (t *sessionChange[T]) login(user T, options loginOptions) error {
 	if name := t.manager.config.device; name != nil {
 		session = append(session, sessioncache.Device(name(t.session.request)))
 	}
-	if options.carry != nil {
-		session = append(session, carryInto(&user, options.carry))
+	carry := options.carry != nil && len(former) == 1 // of several cookies nobody knows whose they are
+	if carry {
+		session = append(session, carryOption[T](options.carry))
 	}
 	token, err := t.cache.Issue(t.ctx, user, session...)
 	if err != nil {
 		t.reportSuperseded(err)
 		return err
+	}
+	if carry { // shows what was stored, which carry may have changed
+		if stored, ok, err := t.cache.Session(t.ctx, token.Handle()); ok && err == nil {
+			user = stored.User
+		}
 	}
 	userID, err := t.cache.UserID(user)
 	if err != nil {
@@ -65,8 +71,8 @@ func (t *sessionChange[T]) login(user T, options loginOptions) error {
 	return nil
 }
 
-// carryInto takes a visitor's data over, and notes in stored the user that results.
-func carryInto[T any](stored *T, carry any) sessioncache.SessionOption {
+// carryOption marks errors of the function.
+func carryOption[T any](carry any) sessioncache.SessionOption {
 	f, ok := carry.(func(T, *T) error)
 	if !ok {
 		panic(fmt.Sprintf("sessionhttp: Carry: the function is a %T, which is not for the Manager's user type", carry))
@@ -75,7 +81,6 @@ func carryInto[T any](stored *T, carry any) sessioncache.SessionOption {
 		if err := f(visitor, user); err != nil {
 			return errCallback{err}
 		}
-		*stored = *user
 		return nil
 	})
 }
@@ -93,7 +98,7 @@ func (m *Manager[T]) Begin(w http.ResponseWriter, r *http.Request, change func(v
 }
 
 func (t *sessionChange[T]) begin(change func(*T) error) error {
-	session, err := t.manager.find(t.ctx, t.cache, t.session)
+	session, err := t.find(t.manager.find)
 	switch {
 	case err == nil:
 		err = t.changeUser(session, change, nil)

@@ -30,7 +30,8 @@ func newLoginOptions(options []LoginOption) loginOptions {
 // [Manager.Begin] has stored, and with the user that will be stored, which it may
 // change. It may be called several times (see [sessioncache.Carry]): read the request's
 // body before. The data includes that of every Begin that returned before the login, on any
-// server. Without a visitor, carry is not called. If carry returns an error, Login
+// server. Without a visitor, or with several session cookies, carry is not called. It must not
+// change the user_id. If carry returns an error, Login
 // returns it unchanged and nobody is logged in. A nil function panics. Login panics if
 // the function is not for the Manager's type.
 //

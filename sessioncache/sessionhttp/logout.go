@@ -84,7 +84,7 @@ func (t *sessionChange[T]) logoutOthers() (n int64, err error) {
 
 // logoutUser ends sessions of the request's user.
 func (t *sessionChange[T]) logoutUser(kind Kind, revoke func(context.Context, sid.Token) (int64, bool, error)) (n int64, err error) {
-	session, err := t.manager.findOwner(t.ctx, t.cache, t.session)
+	session, err := t.find(t.manager.findOwner)
 	if err != nil {
 		return 0, err
 	}
@@ -110,7 +110,7 @@ func (m *Manager[T]) LogoutSession(w http.ResponseWriter, r *http.Request, handl
 }
 
 func (t *sessionChange[T]) logoutSession(text string) error {
-	owner, err := t.manager.findOwner(t.ctx, t.cache, t.session)
+	owner, err := t.find(t.manager.findOwner)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (t *sessionChange[T]) renew(kind Kind, options ...sessioncache.RenewOption)
 	if err := t.needCookies(); err != nil {
 		return err
 	}
-	session, err := t.manager.findUser(t.ctx, t.cache, t.session)
+	session, err := t.find(t.manager.findUser)
 	if err != nil {
 		return err
 	}

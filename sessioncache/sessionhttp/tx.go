@@ -3,6 +3,7 @@ package sessionhttp
 import (
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,6 +18,7 @@ import (
 type Tx[T any] struct {
 	change  *sessionChange[T]
 	changes *savepoint.Changes
+	states  []state // before the first call and after each
 }
 
 // Tx runs fn in a transaction at isolation level read committed, and commits it if fn
@@ -37,6 +39,9 @@ type Tx[T any] struct {
 // For a savepoint, call tx.Begin. If it is rolled back, the cookies and events of the calls in
 // it are dropped, too. After ROLLBACK TO in SQL only the cookie is right.
 //
+// Commit within ten seconds of Login, Renew or Reauthenticated: the time in which requests
+// with the former token count as in flight begins with the call.
+//
 // fn must not call the Manager's own methods with this request. They would wait for this
 // call, until the request's context ends.
 func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.Tx, session *Tx[T]) error) error {
@@ -49,10 +54,11 @@ func (m *Manager[T]) Tx(w http.ResponseWriter, r *http.Request, fn func(tx pgx.T
 		}()
 		err := t.deferNotAwaited(t.cache.Tx(t.ctx, func(tx pgx.Tx, cache *sessioncache.Cache[T]) error {
 			t.cache = cache
-			if err := fn(tx, &Tx[T]{t, savepoint.Of(tx).Changes}); err != nil {
+			session := &Tx[T]{t, savepoint.Of(tx).Changes, []state{before}}
+			if err := fn(tx, session); err != nil {
 				return errCallback{err}
 			}
-			return t.restoreUndone(before)
+			return t.restoreUndone(session.states)
 		}))
 		committed = err == nil
 		return err
@@ -80,38 +86,52 @@ func (t *sessionChange[T]) restore(was state) {
 	s.forgetLookup()
 }
 
-// restoreUndone restores the state if the application has undone, in SQL, what changed the
-// session: otherwise the browser would get the cookie of a session that is not stored.
-func (t *sessionChange[T]) restoreUndone(before state) error {
+// restoreUndone restores the newest state that is stored, if the application has undone in
+// SQL what came after it: otherwise the browser would get the cookie of a session that is
+// not stored. states are those after each call, and the first before all.
+func (t *sessionChange[T]) restoreUndone(states []state) error {
 	var tokens []sid.Token
-	if before.absent == nil {
-		tokens = append(tokens, before.token)
+	for _, s := range states {
+		if s.absent == nil {
+			tokens = append(tokens, s.token)
+		}
 	}
-	if t.session.absent == nil {
-		tokens = append(tokens, t.session.token)
-	}
-	if len(tokens) == 0 || before.absent == nil && t.session.absent == nil && before.token.Reveal() == t.session.token.Reveal() {
+	if len(states) == 1 || len(tokens) == 0 {
 		return nil // nothing has changed the session
 	}
 	alive, err := t.cache.Alive(t.ctx, tokens...)
 	if err != nil {
 		return err
 	}
-	replaced := before.absent != nil || !alive[0]
-	stored := t.session.absent != nil || alive[len(alive)-1]
-	if !replaced || !stored {
-		t.restore(before)
+	newest := len(states) - 1
+	for i := newest; i >= 0; i-- {
+		stored := !slices.Contains(alive, true) // the state after a logout, if no session is left
+		if states[i].absent == nil {
+			stored, alive = alive[len(alive)-1], alive[:len(alive)-1]
+		}
+		switch {
+		case stored && i == newest:
+			return nil
+		case stored:
+			t.restore(states[i])
+			return nil
+		}
 	}
+	t.restore(states[0])
 	return nil
 }
 
 // do calls a method of a change. If the savepoint that is open now is rolled back, what do
 // has set is taken back.
 func (t *Tx[T]) do(op string, do func() error) error {
-	was := t.change.state()
-	t.changes.OnRollback(func() { t.change.restore(was) })
+	was, calls := t.change.state(), len(t.states)
+	t.changes.OnRollback(func() {
+		t.change.restore(was)
+		t.states = t.states[:min(calls, len(t.states))]
+	})
 	err := do()
 	if err == nil {
+		t.states = append(t.states, t.change.state())
 		return nil
 	}
 	if callback, ok := errors.AsType[errCallback](err); ok {

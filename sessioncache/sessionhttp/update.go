@@ -16,7 +16,7 @@ func (m *Manager[T]) Update(w http.ResponseWriter, r *http.Request, change func(
 }
 
 func (t *sessionChange[T]) update(change func(*T) error, options []sessioncache.UpdateOption) error {
-	session, err := t.manager.findUser(t.ctx, t.cache, t.session)
+	session, err := t.find(t.manager.findUser)
 	if err != nil {
 		return err
 	}

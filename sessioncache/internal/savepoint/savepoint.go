@@ -4,6 +4,7 @@ package savepoint
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -24,6 +25,10 @@ type Changes struct {
 	Forget []func() // near caches of this process forget what has changed
 
 	undo [][]func() // for the transaction and each open savepoint
+
+	// A savepoint could not be ended, for example because its context had: nobody knows what
+	// the transaction holds.
+	broken bool
 }
 
 // New returns a transaction that has just begun.
@@ -56,7 +61,11 @@ func (t *Tx) Begin(ctx context.Context) (pgx.Tx, error) {
 
 // Commit ends the savepoint, or the transaction.
 func (t *Tx) Commit(ctx context.Context) error {
+	if t.level == 0 && t.Changes.broken {
+		return errors.Join(errBroken, t.Rollback(ctx))
+	}
 	if err := t.Tx.Commit(ctx); err != nil {
+		t.noteBroken(err)
 		return err
 	}
 	t.end(false)
@@ -66,8 +75,17 @@ func (t *Tx) Commit(ctx context.Context) error {
 // Rollback undoes the savepoint, or the transaction.
 func (t *Tx) Rollback(ctx context.Context) error {
 	err := t.Tx.Rollback(ctx)
-	t.end(true) // also after an error: then the whole transaction is lost
+	t.noteBroken(err)
+	t.end(true)
 	return err
+}
+
+var errBroken = errors.New("a savepoint could not be ended")
+
+func (t *Tx) noteBroken(err error) {
+	if err != nil && t.level > 0 && !t.ended && !errors.Is(err, pgx.ErrTxClosed) {
+		t.Changes.broken = true
+	}
 }
 
 func (t *Tx) end(undone bool) {
