@@ -37,9 +37,12 @@ func (t *sessionChange[T]) login(user T, options loginOptions) error {
 	if name := t.manager.config.device; name != nil {
 		session = append(session, sessioncache.Device(name(t.session.request)))
 	}
-	carry := options.carry != nil && len(former) == 1 // of several cookies nobody knows whose they are
+	carry := options.carry != nil
 	if carry {
-		session = append(session, carryOption[T](options.carry))
+		option := carryOption[T](options.carry)
+		if carry = len(former) == 1; carry { // of several cookies nobody knows whose they are
+			session = append(session, option)
+		}
 	}
 	token, err := t.cache.Issue(t.ctx, user, session...)
 	if err != nil {
