@@ -166,8 +166,8 @@ func stepToken(state tokenState, in tokenInput, out tokenOutput) []any {
 			return []any{state}
 		}
 	case answered == out:
-		// An UpdateSession may have found the token live, before other changes came first.
-		if session.stolen(in) && in.kind != kindUpdateToken && in.kind != kindRevoke {
+		// These may have found the token live, before other changes came first.
+		if answered.verdict == supersededToken && session.stolen(in) && in.kind != kindUpdateToken && in.kind != kindAsk {
 			return nil
 		}
 		return []any{after}
