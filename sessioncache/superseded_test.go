@@ -157,7 +157,10 @@ func TestRevokeSupersededToken(t *testing.T) {
 		{"11 s, re-authenticated", 1, reauthenticated, 11 * time.Second, false},
 		{"the fourth, re-authenticated", 4, reauthenticated, 0, false},
 		{"the fifth", 5, nil, 0, true},
-		{"the fortieth", 40, nil, 11 * time.Second, true},
+		{"the second", 2, nil, 11 * time.Second, true},
+		{"the twentieth, in flight", 20, nil, 0, true},
+		{"the 200th", 200, nil, 11 * time.Second, true},
+		{"the 300th, in flight", 300, nil, 0, true},
 	} {
 		for call, end := range map[string]func(token sid.Token) error{
 			"Revoke": func(token sid.Token) error { return cache.Revoke(t.Context(), token) },

@@ -13,6 +13,7 @@ import (
 	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
 // TestRenewInFlight: a request whose token was found live stays in flight. Here Renew itself has found it live,
@@ -171,4 +172,49 @@ func waitForLock(t *testing.T, pool *pgxpool.Pool) {
 		}
 		return waiting > 0
 	})
+}
+
+// TestSlowBodies: clients who send their forms slowly hold no connection, even in a handler
+// that reads the form in the function.
+func TestSlowBodies(t *testing.T) {
+	t.Parallel()
+	const conns = 4
+	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.MaxConns = conns })
+	sessions := sessionhttp.New(sessioncache.New[account](pool))
+	token := loginTo(t, sessions, "", newUser())
+	visitor := beginFor(t, sessions, account{Name: "visitor"})
+	body, done := make(chan struct{}), make(chan error, 3*conns)
+	reading := make(chan struct{}, 3*conns)
+	read := func(*account) error { reading <- struct{}{}; <-body; return nil }
+	for range conns {
+		for _, slow := range []struct {
+			token string
+			call  call
+		}{
+			{token, func(w http.ResponseWriter, r *http.Request) error { return sessions.Update(w, r, read) }},
+			{visitor, func(w http.ResponseWriter, r *http.Request) error { return sessions.Begin(w, r, read) }},
+			{"", func(w http.ResponseWriter, r *http.Request) error { return sessions.Begin(w, r, read) }},
+		} {
+			go func() {
+				_, _, err := attempt(context.WithoutCancel(t.Context()), sessions, slow.token, slow.call)
+				done <- err
+			}()
+		}
+	}
+	for range 3 * conns {
+		<-reading
+	}
+	failed := 0
+	for range 100 {
+		if _, ok, err := userOf(t.Context(), sessions, token); !ok || err != nil {
+			failed++
+		}
+	}
+	if failed != 0 {
+		t.Errorf("%d of 100 honest requests failed", failed)
+	}
+	close(body)
+	for range 3 * conns {
+		<-done
+	}
 }
