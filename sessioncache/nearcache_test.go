@@ -115,12 +115,12 @@ func TestNearCacheSeesEveryChange(t *testing.T) {
 				})
 			})
 		}, ""},
-		"RevokeAll": {func(id string, token sid.Token) error {
+		"RevokeAll": {func(string, sid.Token) error {
 			mine := issue(t, other, raw(before))
 			_, ok, err := other.RevokeAll(ctx, mine)
 			return notOK(!ok, err)
 		}, ""},
-		"RevokeOthers": {func(id string, token sid.Token) error {
+		"RevokeOthers": {func(string, sid.Token) error {
 			mine := issue(t, other, raw(before))
 			_, ok, err := other.RevokeOthers(ctx, mine)
 			return notOK(!ok, err)
@@ -622,7 +622,7 @@ func TestLoginKeepsOtherSessions(t *testing.T) {
 					t.Fatal(err)
 				}
 				if near.Metrics().NearCache.Hits == before {
-					<-done
+					_ = <-done // it is tried again
 					return false
 				}
 			}
