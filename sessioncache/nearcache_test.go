@@ -622,7 +622,9 @@ func TestLoginKeepsOtherSessions(t *testing.T) {
 					t.Fatal(err)
 				}
 				if near.Metrics().NearCache.Hits == before {
-					_ = <-done // it is tried again
+					if err := <-done; err != nil {
+						t.Errorf("%s: %v", name, err)
+					}
 					return false
 				}
 			}

@@ -185,7 +185,7 @@ func TestSlowBodies(t *testing.T) {
 	visitor := beginFor(t, sessions, account{Name: "visitor"})
 	body, done := make(chan struct{}), make(chan error, 3*conns)
 	reading := make(chan struct{}, 3*conns)
-	read := func(*account) error { reading <- struct{}{}; <-body; return nil }
+	read := func(*account) error { reading <- struct{}{}; <-body; return t.Context().Err() }
 	for range conns {
 		for _, slow := range []struct {
 			token string

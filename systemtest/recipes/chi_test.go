@@ -24,7 +24,7 @@ func TestChiWithoutMiddleware(t *testing.T) {
 	r.Use(sessions.Require)
 	r.Get("/account", func(http.ResponseWriter, *http.Request) { t.Error("the page was called") })
 	w := httptest.NewRecorder()
-	r.ServeHTTP(w, httptest.NewRequest("GET", origin+"/account", nil))
+	r.ServeHTTP(w, httptest.NewRequest(http.MethodGet, origin+"/account", nil))
 	if w.Code != http.StatusInternalServerError {
 		t.Errorf("status %d; want 500", w.Code)
 	}

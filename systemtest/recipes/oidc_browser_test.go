@@ -39,7 +39,7 @@ func TestBrowserOIDC(t *testing.T) {
 	service = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/":
-			fmt.Fprint(w, `<!DOCTYPE html><form method="post" action="/oidc/begin"><button>Log in</button></form>`)
+			_, _ = fmt.Fprint(w, `<!DOCTYPE html><form method="post" action="/oidc/begin"><button>Log in</button></form>`)
 			return
 		case "/oidc/back", "/oidc/finish":
 			_, err := r.Cookie("__Host-session")

@@ -61,5 +61,5 @@ func showAccount(sessions *sessionhttp.Manager[Account]) http.HandlerFunc {
 
 // changePassword is a page behind RequireFresh. It stands for any that matters.
 func changePassword(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprint(w, "The password is changed.")
+	_, _ = fmt.Fprint(w, "The password is changed.")
 }
