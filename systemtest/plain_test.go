@@ -111,6 +111,9 @@ func (w *plain) call(ctx context.Context, client int, in input) error {
 				out.value, *value = string(*value), json.RawMessage(in.value)
 				return nil
 			})
+			if !out.ok { // the change was called, but another change came first
+				out.value = none
+			}
 		}
 		return err
 	})
