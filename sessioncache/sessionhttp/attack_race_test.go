@@ -215,6 +215,8 @@ func TestSlowBodies(t *testing.T) {
 	}
 	close(body)
 	for range 3 * conns {
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("after the body has come: %v", err)
+		}
 	}
 }
