@@ -200,7 +200,7 @@ func TestTyped(t *testing.T) {
 		"idle":                 {"session_idle": "1"},
 		"token":                {"secret": digest, "family": digest, "authenticatedutc": "now()"},
 		"renewed":              {"secret": digest, "family": digest, "renewals": "1", "renewedutc": "now()"},
-		"remembered":           {"secret": digest, "family": digest, "remembered": "true", "device": "repeat('ß', 200)"},
+		"remembered":           {"secret": digest, "family": digest, "remembered": "true", "device": "repeat(chr(223), 200)"},
 		"long user id":         {"userdict": `('{"user_id":"' || repeat('x', 2600) || '"}')::json`},
 		"ends at the deadline": {"session_endutc": "now() + interval '2 hours'"},
 	} {

@@ -151,16 +151,7 @@ func TestRevokeAllSeesEveryLogin(t *testing.T) {
 		}
 		done <- err
 	}()
-	suite.Eventually(t, "RevokeAll waits for the login", func() bool {
-		var waiting int
-		err := pool.QueryRow(t.Context(), `
-			SELECT count(*) FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'advisory'`).Scan(&waiting)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return waiting == 1
-	})
+	suite.WaitsFor(t, pool, tx)
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}

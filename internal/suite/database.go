@@ -91,3 +91,20 @@ func (tx OneClock) QueryRow(ctx context.Context, sql string, arguments ...any) p
 func atNow(sql string) string {
 	return strings.ReplaceAll(sql, "statement_timestamp()", "now()")
 }
+
+// WaitsFor waits until another transaction waits for one.
+func WaitsFor(t *testing.T, pool *pgxpool.Pool, tx pgx.Tx) {
+	t.Helper()
+	var pid int
+	if err := tx.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, "another transaction waits for this one", func() (waits bool) {
+		if err := pool.QueryRow(t.Context(), `
+			SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE wait_event_type = 'Lock' AND $1 = ANY (pg_blocking_pids(pid)))`, pid).Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+		return waits
+	})
+}

@@ -44,7 +44,7 @@ func TestRenewInFlight(t *testing.T) {
 						defer close(done)
 						_, _, result = attempt(t.Context(), s.sessions, token, call(s))
 					}()
-					waitForLock(t, s.pool) // the other tab for this transaction
+					suite.WaitsFor(t, s.pool, tx) // the other tab
 					return nil
 				})
 			})
@@ -159,19 +159,6 @@ func TestCarryFromPlantedCookie(t *testing.T) {
 	if carried["planted"] {
 		t.Errorf("carried: %v", carried)
 	}
-}
-
-// waitForLock waits until a statement of the database waits for another one's row lock.
-func waitForLock(t *testing.T, pool *pgxpool.Pool) {
-	t.Helper()
-	suite.Eventually(t, "a statement waits for a lock", func() bool {
-		var waiting int
-		err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return waiting > 0
-	})
 }
 
 // TestSlowBodies: clients who send their forms slowly hold no connection, even in a handler
