@@ -22,9 +22,14 @@ func (s *store) extend(ctx context.Context, k key) {
 	ctx, cancel := context.WithTimeout(ctx, extendTimeout)
 	defer cancel()
 	// Not by retryWrite, which would close the connections of a pool of a standby.
-	rows, err := s.queries.ExtendSession(ctx, db.ExtendSessionParams{
-		SessionID: k.id, Audience: s.config.audience, Secret: k.digest,
-	})
+	params := db.ExtendSessionParams{SessionID: k.id, Audience: s.config.audience, Secret: k.digest}
+	rows, err := s.queries.ExtendSession(ctx, params)
+	if s.pooled() && rolledBack(err) { // by a server whose default is serializable
+		err = s.inTx(ctx, func(in *store) error {
+			rows, err = in.queries.ExtendSession(ctx, params)
+			return err
+		})
+	}
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled): // the caller has gone
 		logSession(ctx, s.config, slog.LevelDebug, "session not extended", k, slog.Any("error", err))
