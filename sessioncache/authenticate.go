@@ -1,6 +1,7 @@
 package sessioncache
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -54,10 +55,8 @@ func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session S
 		return session, true, nil
 	}
 	start := monotonicNow()
-	k, err := c.keyOf(op, token)
-	if err == nil {
-		session, ok, err = c.authenticate(ctx, op, k)
-	}
+	k := key{sid.ID(token.Handle()), bytes.Clone(digest[:]), token, c.config.tokenScope}
+	session, ok, err = c.authenticate(ctx, op, k)
 	c.shared.metrics.get(start, ok, err)
 	return session, ok, err
 }
@@ -82,13 +81,13 @@ func (c *Cache[T]) authenticate(ctx context.Context, op string, k key) (session 
 	if err != nil {
 		return session, false, interpret(op, err)
 	}
-	switch judge(r, k) {
+	switch verdict := judge(r, k); verdict {
 	case isUnknown:
 		return session, false, nil
 	case isExpired:
 		return describe[T](r, StateExpired), false, nil
 	case isInFlight, isStolen:
-		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, k, r)
+		return describe[T](r, StateSuperseded), false, c.superseded(ctx, op, k, verdict)
 	}
 	session = describe[T](r, StateLive)
 	if session.User, err = c.decode(op, r.UserDict); err != nil {
@@ -146,9 +145,9 @@ func equalDigest(text string, digest []byte) bool {
 }
 
 // superseded is the result of a call with a superseded token.
-func (s *store) superseded(ctx context.Context, op string, k key, r *row) error {
+func (s *store) superseded(ctx context.Context, op string, k key, verdict verdict) error {
 	s.shared.metrics.superseded.Add(1)
-	if s.config.inFlight || judge(r, k) == isInFlight {
+	if s.config.inFlight || verdict == isInFlight {
 		return fmt.Errorf("sessioncache: %s: %w", op, ErrSuperseded)
 	}
 	ended := false
@@ -179,9 +178,9 @@ func (s *store) whyNot(ctx context.Context, op string, k key) error {
 	if err != nil {
 		return interpret(op, err)
 	}
-	switch judge(r, k) {
+	switch verdict := judge(r, k); verdict {
 	case isInFlight, isStolen:
-		return s.superseded(ctx, op, k, r)
+		return s.superseded(ctx, op, k, verdict)
 	}
 	return nil
 }

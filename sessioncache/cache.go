@@ -83,7 +83,7 @@ func (c *Cache[T]) WithTokenScope(scope string) *Cache[T] {
 //
 // Default: ten seconds after its renewal a token counts as kept (see [Cache.Authenticate]).
 func (c *Cache[T]) WithInFlight() *Cache[T] {
-	return &Cache[T]{c.forRequestInFlight(), c.near}
+	return c.with(inFlight)
 }
 
 // WithTimeout returns a Cache on the same sessions that limits each use of the database: a
@@ -101,7 +101,5 @@ func (c *Cache[T]) WithTimeout(d time.Duration) *Cache[T] {
 }
 
 func (c *Cache[T]) with(change func(*config)) *Cache[T] {
-	changed := *c.store
-	change(&changed.config)
-	return &Cache[T]{&changed, c.near}
+	return &Cache[T]{c.configured(change), c.near}
 }

@@ -1,11 +1,11 @@
 package sessioncache_test
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rhaptos/sessiondb/internal/suite"
 )
 
 func goTool(t *testing.T, dir string, arguments ...string) string {
@@ -33,21 +33,7 @@ func TestLibraryDependsOnNothingOfTheTests(t *testing.T) {
 // do, and counts the modules in it.
 func TestConsumerStaysSmall(t *testing.T) {
 	t.Parallel()
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, content := range map[string]string{
-		"go.mod": "module consumer\n\ngo 1.26\n\n" +
-			"require github.com/rhaptos/sessiondb v0.0.0\n\n" +
-			"replace github.com/rhaptos/sessiondb => " + root + "\n",
-		"go.sum": string(sum),
-		"main.go": `package main
+	dir := suite.NewModule(t, "consumer", "..", "main.go", `package main
 
 import (
 	"context"
@@ -66,12 +52,7 @@ func main() {
 	_ = db.New(pool)
 	_, _, _ = sessioncache.New[map[string]any](pool).Get(context.Background(), os.Args[1])
 }
-`,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+`)
 	goTool(t, dir, "build", "-mod=mod", "-o", "consumer", ".")
 	modules := strings.Count(goTool(t, dir, "version", "-m", "consumer"), "\n\tdep\t")
 	const most = 9

@@ -19,30 +19,30 @@ var (
 
 // encode returns the JSON of a user. Raw JSON is checked and stays byte for byte: a
 // codec would compact and escape it.
-func (c *Cache[T]) encode(op string, user T) (userJSON string, err error) {
+func (c *Cache[T]) encode(op string, user T) (userJSON, userID string, err error) {
 	var data []byte
 	raw, isRaw := any(&user).(*json.RawMessage)
 	if isRaw {
 		data = *raw
 	} else if data, err = c.config.marshal(user); err != nil {
-		return "", invalidUser(op, err)
+		return "", "", invalidUser(op, err)
 	}
 	if limit := c.config.maxUserBytes; len(data) > limit {
-		return "", fmt.Errorf("sessioncache: %s: %w: %d bytes; the limit is %d", op, ErrUserTooLarge, len(data), limit)
+		return "", "", fmt.Errorf("sessioncache: %s: %w: %d bytes; the limit is %d", op, ErrUserTooLarge, len(data), limit)
 	}
 	if isRaw && data != nil && (!utf8.Valid(data) || !json.Valid(data)) {
-		return "", invalidUser(op, errNotJSON)
+		return "", "", invalidUser(op, errNotJSON)
 	}
 	if isNull(data) {
-		return "", invalidUser(op, errNull)
+		return "", "", invalidUser(op, errNull)
 	}
 	if !storable(data) {
-		return "", invalidUser(op, errEscape)
+		return "", "", invalidUser(op, errEscape)
 	}
-	if _, err := readUserID(data); err != nil {
-		return "", invalidUser(op, err)
+	if userID, err = readUserID(data); err != nil {
+		return "", "", invalidUser(op, err)
 	}
-	return string(data), nil
+	return string(data), userID, nil
 }
 
 // storable reports whether PostgreSQL can store JSON: it holds neither the escape of NUL
@@ -113,13 +113,6 @@ func isNull(data []byte) bool {
 // none. If the user cannot be stored, the error is [ErrInvalidUser].
 func (c *Cache[T]) UserID(user T) (string, error) {
 	const op = "read the user's id"
-	data, err := c.encode(op, user)
-	if err != nil {
-		return "", err
-	}
-	userID, err := readUserID([]byte(data))
-	if err != nil {
-		return "", invalidUser(op, err)
-	}
-	return userID, nil
+	_, userID, err := c.encode(op, user)
+	return userID, err
 }

@@ -61,7 +61,7 @@ func benchmarkEncode[T any](b *testing.B, user T) {
 	c := &Cache[T]{store: &store{config: newConfig(nil)}}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := c.encode("set", user); err != nil {
+		if _, _, err := c.encode("set", user); err != nil {
 			b.Fatal(err)
 		}
 	}

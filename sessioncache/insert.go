@@ -16,6 +16,7 @@ type insertion struct {
 	id             sid.ID
 	secret, family []byte // nil: a plain session
 	user           string // as JSON
+	userID         string // of a session with a token: the user_id in it
 	lifetime, idle time.Duration
 	anonymous      bool
 	remembered     bool

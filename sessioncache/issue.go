@@ -32,7 +32,7 @@ func (c *Cache[T]) Issue(ctx context.Context, user T, options ...SessionOption) 
 }
 
 func (c *Cache[T]) issue(ctx context.Context, op string, token sid.Token, user T, options newSession) error {
-	data, err := c.encode(op, user)
+	data, userID, err := c.encode(op, user)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (c *Cache[T]) issue(ctx context.Context, op string, token sid.Token, user T
 		return err
 	}
 	session := insertion{
-		id: k.id, secret: k.digest, family: k.family(), user: data,
+		id: k.id, secret: k.digest, family: k.family(), user: data, userID: userID,
 		lifetime: options.timeouts.lifetime, idle: options.timeouts.idle,
 		anonymous: options.anonymous, remembered: options.remembered, device: options.device,
 	}
@@ -79,7 +79,7 @@ func (c *Cache[T]) issueCarrying(ctx context.Context, op string, session inserti
 	if err != nil {
 		return err
 	}
-	login := session.user
+	login := session
 	for tried := (attempts{}); ; {
 		r, err := c.lookUp(ctx, from.id)
 		if err != nil {
@@ -87,11 +87,10 @@ func (c *Cache[T]) issueCarrying(ctx context.Context, op string, session inserti
 		}
 		verdict := judge(r, from)
 		if verdict == isInFlight { // another request has renewed it, or logged in
-			return c.superseded(ctx, op, from, r)
+			return c.superseded(ctx, op, from, verdict)
 		}
 		if verdict != isLive || !r.isAnonymous() {
-			session.user = login // not what an earlier attempt has carried
-			return c.replace(ctx, op, session, options, replaced, nil)
+			return c.replace(ctx, op, login, options, replaced, nil)
 		}
 		was := visitor{from, string(r.UserDict)} // a copy, as in update
 		if err := tried.again(ctx, op, was.user); err != nil {
@@ -108,21 +107,16 @@ func (c *Cache[T]) issueCarrying(ctx context.Context, op string, session inserti
 
 // carryOver decodes both users anew, because carry may have changed what they refer to in
 // an earlier attempt.
-func (c *Cache[T]) carryOver(op string, from []byte, login string, carry func(T, *T) error) (string, error) {
+func (c *Cache[T]) carryOver(op string, from []byte, login insertion, carry func(T, *T) error) (string, error) {
 	data, err := c.decode(op, from)
 	if err != nil {
 		return "", err
 	}
-	carried, err := c.change(op, []byte(login), func(user *T) error { return carry(data, user) })
-	if err != nil {
-		return "", err
+	carried, carriedID, err := c.change(op, []byte(login.user), func(user *T) error { return carry(data, user) })
+	if err == nil && carriedID != login.userID { // what a visitor claims to be proves nothing
+		err = fmt.Errorf("sessioncache: %s: %w", op, ErrUserChanged)
 	}
-	// What a visitor claims to be proves nothing.
-	before, _ := readUserID([]byte(login))
-	if after, _ := readUserID([]byte(carried)); after != before {
-		return "", fmt.Errorf("sessioncache: %s: %w", op, ErrUserChanged)
-	}
-	return carried, nil
+	return carried, err
 }
 
 // replace stores a session in a transaction, in which it ends the sessions that it
@@ -135,12 +129,8 @@ func (s *store) replace(ctx context.Context, op string, session insertion, optio
 	if options.anonymous { // a claimed user_id ends no sessions
 		limit = 0
 	}
-	userID, err := readUserID([]byte(session.user))
-	if err != nil {
-		return invalidUser(op, err)
-	}
 	if limit > 0 {
-		if err := checkUserID(op, userID); err != nil {
+		if err := checkUserID(op, session.userID); err != nil {
 			return err
 		}
 		if err := s.checkIsolation(ctx, op); err != nil {
@@ -148,10 +138,10 @@ func (s *store) replace(ctx context.Context, op string, session insertion, optio
 		}
 	}
 	ended := []sid.ID{} // not nil, which means any
-	err = s.inTx(ctx, func(in *store) error {
+	err := s.inTx(ctx, func(in *store) error {
 		ended = ended[:0]
 		if limit > 0 {
-			if err := in.queries.LockUser(ctx, db.LockUserParams{Audience: s.config.audience, UserID: userID}); err != nil {
+			if err := in.queries.LockUser(ctx, db.LockUserParams{Audience: s.config.audience, UserID: session.userID}); err != nil {
 				return err
 			}
 		}
@@ -166,7 +156,7 @@ func (s *store) replace(ctx context.Context, op string, session insertion, optio
 			return err
 		}
 		ended, err = in.queries.DeleteOldestUserSessions(ctx, db.DeleteOldestUserSessionsParams{
-			Audience: s.config.audience, UserID: userID, Newest: session.id, Keep: int64(limit - 1),
+			Audience: s.config.audience, UserID: session.userID, Newest: session.id, Keep: int64(limit - 1),
 		})
 		return err
 	})

@@ -63,6 +63,10 @@ func retryUnsent[R any](ctx context.Context, s *store, run func(context.Context)
 func retryWrite[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (R, error) {
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
+	return retryRolledBack(ctx, s, statement)
+}
+
+func retryRolledBack[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (R, error) {
 	result, err := retryUnsent(ctx, s, func(ctx context.Context) (R, error) { return onConnection(ctx, s, statement) })
 	if !s.pooled() || !rolledBack(err) {
 		return result, err
@@ -81,7 +85,7 @@ func retryRead[R any](ctx context.Context, s *store, statement func(context.Cont
 	defer cancel()
 	pause := readPause
 	for attempt := 1; ; attempt++ {
-		result, err := retryWrite(ctx, s, statement)
+		result, err := retryRolledBack(ctx, s, statement)
 		if !s.pooled() || attempt == readAttempts || !connectionLost(err) || ctx.Err() != nil {
 			return result, err
 		}

@@ -115,10 +115,10 @@ func (s *store) asOwner(ctx context.Context, op string, token sid.Token, stateme
 	if err != nil {
 		return false, interpret(op, err)
 	}
-	switch judge(r, k) {
+	switch verdict := judge(r, k); verdict {
 	case isLive:
 	case isInFlight, isStolen:
-		return false, s.superseded(ctx, op, k, r)
+		return false, s.superseded(ctx, op, k, verdict)
 	default:
 		return false, nil
 	}
@@ -139,7 +139,7 @@ func (s *store) asOwner(ctx context.Context, op string, token sid.Token, stateme
 		return statements(in, r.UserID)
 	})
 	if errors.Is(err, errChanged) { // the token was live when the call began
-		return false, s.forRequestInFlight().whyNot(ctx, op, k)
+		return false, s.configured(inFlight).whyNot(ctx, op, k)
 	}
 	return err == nil, interpret(op, err)
 }

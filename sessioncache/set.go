@@ -48,7 +48,7 @@ func (c *Cache[T]) set(ctx context.Context, id string, user T) (sid.ID, error) {
 	if err != nil {
 		return sessionID, err
 	}
-	data, err := c.encode(op, user)
+	data, _, err := c.encode(op, user)
 	if err != nil {
 		return sessionID, err
 	}

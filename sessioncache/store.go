@@ -49,11 +49,16 @@ func newStore(database DB, config config, shared *shared) *store {
 	return s
 }
 
-// forRequestInFlight is the store for a call that has found its token live ([Cache.WithInFlight]).
-func (s *store) forRequestInFlight() *store {
+// configured returns a store on the same sessions with another configuration.
+func (s *store) configured(change func(*config)) *store {
 	changed := *s
-	changed.config.inFlight = true
+	change(&changed.config)
 	return &changed
+}
+
+// inFlight is for a call that has found its token live ([Cache.WithInFlight]).
+func inFlight(config *config) {
+	config.inFlight = true
 }
 
 // limit returns the context of one use of the database ([Cache.WithTimeout]).

@@ -52,7 +52,7 @@ func NewToken() Token {
 	var secret [secretLength]byte
 	rand.Read(handle[:]) // never returns an error: if it fails, it ends the program
 	rand.Read(secret[:])
-	copy(secret[familyLength:], make([]byte, numberLength))
+	clear(secret[familyLength : familyLength+numberLength])
 	return Token{handle, func() [secretLength]byte { return secret }}
 }
 

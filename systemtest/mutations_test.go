@@ -100,7 +100,7 @@ var mutations = []mutation{
 	},
 	{
 		"a savepoint that forgets that there was a change", false, facade, "TestNearCacheSeesEveryChange",
-		[]edit{{facade + "/internal/savepoint/savepoint.go", "Tx: savepoint, Changes: t.Changes, level: len(t.Changes.undo) - 1", "Tx: savepoint, Changes: &Changes{undo: make([][]func(), 1)}"}},
+		[]edit{{facade + "/internal/savepoint/savepoint.go", "Changes: t.Changes, nested", "Changes: new(Changes), nested"}},
 	},
 	{
 		"an own change that does not mark", true, facade, "TestNearCacheSeesOwnChangesAtOnce|TestLookupUnderWay",

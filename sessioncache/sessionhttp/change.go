@@ -9,8 +9,8 @@ import (
 	"github.com/rhaptos/sessiondb/sid"
 )
 
-// sessionChange is a change of a request's session: by a call of the Manager, or in a transaction
-// of the application ([Tx]).
+// sessionChange is a change of a request's session: by a call of the Manager, or in a
+// transaction of the application ([Tx]).
 type sessionChange[T any] struct {
 	manager *Manager[T]
 	cache   *sessioncache.Cache[T]
@@ -24,7 +24,7 @@ type sessionChange[T any] struct {
 	effects []func(w http.ResponseWriter)
 }
 
-// errCallback marks an error of a caller's function, which is returned unchanged.
+// errCallback marks an error of a caller's function, which failed returns unchanged.
 type errCallback struct{ error }
 
 // fakeOperations are the calls that work without a database, for a login of
@@ -48,9 +48,6 @@ func (m *Manager[T]) run(w http.ResponseWriter, r *http.Request, op string, do f
 	}
 	if err := do(t); err != nil {
 		s.forgetLookup() // the session may have changed
-		if callback, ok := errors.AsType[errCallback](err); ok {
-			return callback.error
-		}
 		return failed(op, err)
 	}
 	if t.notAwaited != nil { // the request's context has ended, and the events are still reported

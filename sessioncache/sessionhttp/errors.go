@@ -70,16 +70,21 @@ var ErrNoMiddleware = errors.New("the request did not pass through the Manager's
 
 var errFake = errors.New("a login of sessionhttptest is not in the database")
 
-// failed adds to an error which call it comes from.
+// failed adds to an error which call it comes from. An error of a caller's function is
+// returned unchanged.
 func failed(op string, err error) error {
+	if callback, ok := errors.AsType[errCallback](err); ok {
+		return callback.error
+	}
 	return fmt.Errorf("sessionhttp: %s: %w", op, err)
 }
 
 // Error answers a request that failed. A browser that navigates is redirected to the page
 // of [WithLoginPage] for [ErrNoSession], and to the page of [WithReauthenticationPage]
 // for [ErrNotFresh]. The address has the page that the request was for as ?next=, unless it
-// is longer than 2,000 bytes ([Manager.Next]). All other requests, and those without such a page, go to the error
-// handler; [WithErrorHandler] describes the default. The answer does not show the cause.
+// is longer than 2,000 bytes ([Manager.Next]). All other requests, and those without such a
+// page, go to the error handler; [WithErrorHandler] describes the default. The answer does
+// not show the cause.
 //
 // If the client has gone, which ends the request's context, and a call failed because of
 // that, Error only logs it, at level Debug, and sets the status 499.

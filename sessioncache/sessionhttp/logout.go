@@ -44,8 +44,8 @@ func (t *sessionChange[T]) logout() error {
 }
 
 // clearSession removes a session that has ended from the request, and its cookies from
-// the browser. If the headers have been sent, the browser keeps a token that opens
-// nothing.
+// the browser. If the headers have been sent, the browser keeps a token that gives no
+// access.
 func (t *sessionChange[T]) clearSession() {
 	bearer := t.session.credentials.bearer
 	t.session.clear(ErrNoCookie)

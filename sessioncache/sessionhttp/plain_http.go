@@ -3,7 +3,6 @@ package sessionhttp
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -35,9 +34,7 @@ func isPlainHTTP(r *http.Request) bool {
 }
 
 func isLocalhost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
+	host = withoutPort(host)
 	if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
 		return addr.IsLoopback()
 	}

@@ -55,10 +55,7 @@ func (m *Manager[T]) expireOthers(w http.ResponseWriter, s *requestSession[T]) {
 // name, and its parent domains. A domain of one label can have no cookies, unless it is
 // the host.
 func scopeDomains(host string) []string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = strings.ToLower(strings.TrimSuffix(withoutPort(host), "."))
 	domains := []string{""}
 	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil || host == "" {
 		return domains
@@ -72,6 +69,14 @@ func scopeDomains(host string) []string {
 		domains = append(domains, host)
 	}
 	return domains
+}
+
+// withoutPort returns the name or the address of a Host header.
+func withoutPort(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return host
 }
 
 // scopePaths lists the paths of cookies that a browser sends with a request: the root, and

@@ -1,7 +1,6 @@
 package sessionhttp
 
 import (
-	"errors"
 	"net/http"
 	"slices"
 
@@ -91,13 +90,15 @@ func (t *sessionChange[T]) restore(was state) {
 // not stored. states are those after each call, and the first before all.
 func (t *sessionChange[T]) restoreUndone(states []state) error {
 	var tokens []sid.Token
+	changed := false
 	for _, s := range states {
 		if s.absent == nil {
 			tokens = append(tokens, s.token)
 		}
+		changed = changed || (s.absent == nil) != (states[0].absent == nil) || s.token.Reveal() != states[0].token.Reveal()
 	}
-	if len(states) == 1 || len(tokens) == 0 {
-		return nil // nothing has changed the session
+	if !changed {
+		return nil
 	}
 	alive, err := t.cache.Alive(t.ctx, tokens...)
 	if err != nil {
@@ -129,15 +130,11 @@ func (t *Tx[T]) do(op string, do func() error) error {
 		t.change.restore(was)
 		t.states = t.states[:min(calls, len(t.states))]
 	})
-	err := do()
-	if err == nil {
-		t.states = append(t.states, t.change.state())
-		return nil
+	if err := do(); err != nil {
+		return failed(op, err)
 	}
-	if callback, ok := errors.AsType[errCallback](err); ok {
-		return callback.error
-	}
-	return failed(op, err)
+	t.states = append(t.states, t.change.state())
+	return nil
 }
 
 // Login is [Manager.Login], in the transaction.

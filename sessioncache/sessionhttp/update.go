@@ -1,7 +1,6 @@
 package sessionhttp
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
@@ -61,9 +60,5 @@ func (t *sessionChange[T]) store(change func(*T) error, options []sessioncache.U
 		user := t.session.session.User
 		return true, change(&user)
 	}
-	ok, err = t.cache.UpdateSession(t.ctx, t.session.token, change, options...)
-	if callback, is := errors.AsType[errCallback](err); is {
-		return false, callback
-	}
-	return ok, err
+	return t.cache.UpdateSession(t.ctx, t.session.token, change, options...)
 }

@@ -1,12 +1,12 @@
 package sessiontest_test
 
 import (
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/rhaptos/sessiondb/internal/suite"
 )
 
 const (
@@ -62,21 +62,7 @@ func TestProjectRunsWithDockerAlone(t *testing.T) {
 // go mod tidy would require there.
 func TestImporterStaysSmall(t *testing.T) {
 	t.Parallel()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	for name, content := range map[string]string{
-		"go.mod": "module importer\n\ngo 1.26\n\n" +
-			"require github.com/rhaptos/sessiondb v0.0.0\n\n" +
-			"replace github.com/rhaptos/sessiondb => " + root + "\n",
-		"go.sum": string(sum),
-		"login_test.go": `package importer
+	dir := suite.NewModule(t, "importer", "../..", "login_test.go", `package importer
 
 import (
 	"testing"
@@ -86,14 +72,9 @@ import (
 )
 
 func TestLogin(t *testing.T) {
-	_ = sessioncache.New[sessioncache.User](sessiontest.NewPool(t))
+	_ = sessioncache.New[sessiontest.User](sessiontest.NewPool(t))
 }
-`,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+`)
 	modules := goList(t, dir, "-mod=mod", "-test", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", ".")
 	slices.Sort(modules)
 	modules = slices.DeleteFunc(slices.Compact(modules), func(module string) bool {

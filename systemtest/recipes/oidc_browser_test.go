@@ -84,7 +84,7 @@ func TestBrowserOIDC(t *testing.T) {
 	}
 }
 
-// needBrowser skips a test where there is no Chromium. make test-browser installs it.
+// needBrowser fails where there is no Chromium.
 func needBrowser(t *testing.T) {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -92,5 +92,5 @@ func needBrowser(t *testing.T) {
 			return
 		}
 	}
-	t.Skip("there is no Chromium on this machine: make test-browser installs it")
+	t.Fatal("there is no Chromium: install it (apt-get install chromium)")
 }

@@ -14,7 +14,8 @@ import (
 type Tx struct {
 	pgx.Tx
 	Changes *Changes // shared by a transaction and its savepoints
-	level   int      // zero: the transaction
+	nested  bool     // a savepoint
+	from    int      // how many functions of Changes.undo belong to what was before
 	ended   bool
 }
 
@@ -24,7 +25,7 @@ type Changes struct {
 	Stored bool     // a user was stored, which a deferred constraint may refuse
 	Forget []func() // near caches of this process forget what has changed
 
-	undo [][]func() // for the transaction and each open savepoint
+	undo []func() // in the order of the changes; those of a savepoint that has ended well stay
 
 	// A savepoint could not be ended, for example because its context had: nobody knows what
 	// the transaction holds.
@@ -33,7 +34,7 @@ type Changes struct {
 
 // New returns a transaction that has just begun.
 func New(tx pgx.Tx) *Tx {
-	return &Tx{Tx: tx, Changes: &Changes{undo: make([][]func(), 1)}}
+	return &Tx{Tx: tx, Changes: new(Changes)}
 }
 
 // Of returns the transaction that a pgx.Tx is, or nil if it is of another kind.
@@ -45,8 +46,7 @@ func Of(tx any) *Tx {
 // OnRollback has undo called when the innermost open savepoint is rolled back, or one
 // around it. Of several functions the last is called first.
 func (c *Changes) OnRollback(undo func()) {
-	last := len(c.undo) - 1
-	c.undo[last] = append(c.undo[last], undo)
+	c.undo = append(c.undo, undo)
 }
 
 // Begin begins a savepoint.
@@ -55,20 +55,19 @@ func (t *Tx) Begin(ctx context.Context) (pgx.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.Changes.undo = append(t.Changes.undo, nil)
-	return &Tx{Tx: savepoint, Changes: t.Changes, level: len(t.Changes.undo) - 1}, nil
+	return &Tx{Tx: savepoint, Changes: t.Changes, nested: true, from: len(t.Changes.undo)}, nil
 }
 
 // Commit ends the savepoint, or the transaction.
 func (t *Tx) Commit(ctx context.Context) error {
-	if t.level == 0 && t.Changes.broken {
+	if !t.nested && t.Changes.broken {
 		return errors.Join(errBroken, t.Rollback(ctx))
 	}
 	if err := t.Tx.Commit(ctx); err != nil {
 		t.noteBroken(err)
 		return err
 	}
-	t.end(false)
+	t.ended = true
 	return nil
 }
 
@@ -76,37 +75,27 @@ func (t *Tx) Commit(ctx context.Context) error {
 func (t *Tx) Rollback(ctx context.Context) error {
 	err := t.Tx.Rollback(ctx)
 	t.noteBroken(err)
-	t.end(true)
+	t.takeBack()
 	return err
 }
 
 var errBroken = errors.New("a savepoint could not be ended")
 
 func (t *Tx) noteBroken(err error) {
-	if err != nil && t.level > 0 && !t.ended && !errors.Is(err, pgx.ErrTxClosed) {
+	if err != nil && t.nested && !t.ended && !errors.Is(err, pgx.ErrTxClosed) {
 		t.Changes.broken = true
 	}
 }
 
-func (t *Tx) end(undone bool) {
-	undo := t.Changes.undo
-	if t.ended || t.level >= len(undo) {
+// takeBack calls the functions of this savepoint and of those in it, unless it has ended.
+func (t *Tx) takeBack() {
+	if t.ended {
 		return
 	}
 	t.ended = true
-	inside := undo[t.level:]
-	if undone {
-		for i := len(inside) - 1; i >= 0; i-- {
-			for j := len(inside[i]) - 1; j >= 0; j-- {
-				inside[i][j]()
-			}
-		}
-	} else if t.level > 0 {
-		for _, functions := range inside {
-			undo[t.level-1] = append(undo[t.level-1], functions...)
-		}
+	undo := t.Changes.undo
+	for i := len(undo) - 1; i >= t.from; i-- {
+		undo[i]()
 	}
-	if t.level > 0 {
-		t.Changes.undo = undo[:t.level]
-	}
+	t.Changes.undo = undo[:min(t.from, len(undo))]
 }
