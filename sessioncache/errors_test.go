@@ -248,7 +248,7 @@ func TestStatementThatWasNotSentIsSentAgain(t *testing.T) {
 		network.cut(false)
 		token = renew(t, cache, token)
 		network.cut(false)
-		issue(t, cache, userOf("u"), sessioncache.MaxSessions(1))
+		issue(t, cache, userOf(newID()), sessioncache.MaxSessions(1))
 		network.cut(false)
 		set(t, cache, raw(`{}`))
 		network.cut(false)

@@ -353,7 +353,7 @@ func calls(cache *sessioncache.Cache[raw], id string, token sid.Token) map[strin
 			return notOK(!issued.IsZero(), err)
 		},
 		"Issue, limited": func(ctx context.Context) error {
-			issued, err := cache.Issue(ctx, userOf("u"), sessioncache.MaxSessions(1))
+			issued, err := cache.Issue(ctx, userOf(newID()), sessioncache.MaxSessions(1))
 			return notOK(!issued.IsZero(), err)
 		},
 		"Session": func(ctx context.Context) error {

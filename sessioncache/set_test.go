@@ -202,6 +202,7 @@ func TestCacheOnOneConnection(t *testing.T) {
 		t.Errorf("Update = %v, %v", ok, err)
 	}
 	wantUser(t, cache, id, `{"n":2}`)
-	token := renew(t, cache, issue(t, cache, userOf("u"), sessioncache.MaxSessions(1)))
-	wantOpens(t, cache, token, string(userOf("u")))
+	me := userOf(newID())
+	token := renew(t, cache, issue(t, cache, me, sessioncache.MaxSessions(1)))
+	wantOpens(t, cache, token, string(me))
 }

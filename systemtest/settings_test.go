@@ -44,7 +44,7 @@ func TestSettings(t *testing.T) {
 		"LATIN1 client": {"ENCODING 'UTF8' LOCALE 'C'", "LATIN1", "TestUserID|/simple_protocol"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			suite := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-skip", test.skip,
+			suite := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-short", "-skip", test.skip,
 				"./queries", "./schema", "./sessioncache/...", "./cmd/...", "./internal/...")
 			suite.Dir = ".."
 			suite.Env = append(os.Environ(), "SESSIONCACHE_DATABASE_URL="+createDatabase(t, server, test.database, test.encoding))
