@@ -80,10 +80,19 @@ func (s *store) await(ctx context.Context, err error, ids ...sid.ID) error {
 // forget has this Cache's near cache forget sessions, in a transaction after the commit.
 func (s *store) forget(ids []sid.ID) {
 	if tx := savepoint.Of(s.db); tx != nil {
-		tx.Changes.Forget = append(tx.Changes.Forget, func() { s.shared.mark(ids) })
+		tx.Changes.Forget = append(tx.Changes.Forget, func() { s.mark(ids) })
 		return
 	}
-	s.shared.mark(ids)
+	s.mark(ids)
+}
+
+// mark has the near cache forget sessions; nil means any.
+func (s *store) mark(ids []sid.ID) {
+	if ids == nil {
+		s.shared.near.MarkAll()
+	} else {
+		s.shared.near.Mark(ids...)
+	}
 }
 
 // mayHaveChanged reports whether a call with this result has changed a session, or somebody

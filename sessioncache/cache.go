@@ -59,9 +59,9 @@ func New[T any](database DB, options ...Option) *Cache[T] {
 			"and a near cache would answer one tenant with the session of another: pass WithNearCache(0)")
 	}
 	near := newNear[T](database, config)
-	shared := &shared{mark: near.mark}
+	shared := &shared{}
 	if near != nil {
-		shared.begin, shared.nearStats = near.memory.Begin, near.memory.Stats
+		shared.near = near.memory
 	}
 	return &Cache[T]{newStore(database, config, shared), near}
 }

@@ -27,7 +27,7 @@ func (s *store) lookUp(ctx context.Context, id sid.ID) (*row, error) {
 }
 
 func (s *store) lookUpSingle(ctx context.Context, id sid.ID) (*row, error) {
-	sent := s.sendTime()
+	sent := s.shared.near.Begin()
 	stored, err := retryRead(ctx, s, func(ctx context.Context, queries *db.Queries) (*db.GetSessionRow, error) {
 		return queries.GetSession(ctx, db.GetSessionParams{SessionID: id, Audience: s.config.audience})
 	})
@@ -62,7 +62,7 @@ func (s *store) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err er
 			distinct = append(distinct, ids[i])
 		}
 	}
-	sent := s.sendTime()
+	sent := s.shared.near.Begin()
 	result, err := retryRead(ctx, s, func(ctx context.Context, queries *db.Queries) ([]*db.GetSessionsRow, error) {
 		return queries.GetSessions(ctx, db.GetSessionsParams{SessionIDs: distinct, Audience: s.config.audience})
 	})
@@ -70,14 +70,6 @@ func (s *store) lookUpAll(ctx context.Context, ids sid.IDs) (rows []*row, err er
 		return nil, err
 	}
 	return scatter(ids, order, result, sent), nil
-}
-
-// sendTime returns the time at which a lookup is sent, for the near cache.
-func (s *store) sendTime() nearcache.Instant {
-	if s.shared.begin == nil {
-		return nearcache.Instant{}
-	}
-	return s.shared.begin()
 }
 
 // ascending returns the indexes of ids in ascending order of the ids, and of equal ids

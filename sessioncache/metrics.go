@@ -83,9 +83,7 @@ func (s *store) Metrics() Metrics {
 		Malformed: m.malformed.Load(), InvalidUser: m.invalidUser.Load(), Unreadable: m.unreadable.Load(), Unavailable: m.unavailable.Load(), Cancelled: m.cancelled.Load(),
 		GetLatency: m.getLatency.load(), SetLatency: m.setLatency.load(),
 	}
-	if s.shared.nearStats != nil {
-		metrics.NearCache = NearCacheMetrics(s.shared.nearStats())
-	}
+	metrics.NearCache = NearCacheMetrics(s.shared.near.Stats())
 	metrics.Hits += metrics.NearCache.Hits
 	metrics.Gets = metrics.Hits + metrics.Misses
 	return metrics

@@ -53,13 +53,14 @@ func WithClone[T any](clone func(user T) T) Option {
 
 // near is the near cache of a Cache. A nil *near holds nothing.
 type near[T any] struct {
-	memory *nearcache.Cache[kept[T]]
+	memory *nearcache.Cache
 	clone  func(T) T
 }
 
 // kept is a session in memory. The fields that a hit of Get reads come first, so that they
 // share a cache line with the entry.
 type kept[T any] struct {
+	nearcache.Entry
 	user    T
 	plain   bool
 	secret  [sha256.Size]byte // of a session with a token
@@ -79,7 +80,7 @@ func newNear[T any](database DB, config config) *near[T] {
 	if _, ok := database.(*pgxpool.Pool); !ok || config.nearEntries == 0 {
 		return nil
 	}
-	n.memory = nearcache.New[kept[T]](config.nearEntries, nearcache.Now)
+	n.memory = nearcache.New(config.nearEntries, nearcache.Now)
 	return n
 }
 
@@ -89,8 +90,11 @@ func (n *near[T]) get(id sid.ID, opens func(*kept[T]) bool) (k *kept[T], age tim
 	if n == nil {
 		return nil, 0, false
 	}
-	k, age, ok = n.memory.Get(id)
-	ok = ok && opens(k)
+	value, age, ok := n.memory.Get(id)
+	if ok {
+		k = value.(*kept[T])
+		ok = opens(k)
+	}
 	n.memory.Count(ok)
 	return k, age, ok
 }
@@ -100,22 +104,11 @@ func (n *near[T]) keep(r *row, session Session[T]) {
 	if n == nil {
 		return
 	}
-	k := kept[T]{user: n.clone(session.User), plain: r.isPlain(), session: session}
+	k := &kept[T]{user: n.clone(session.User), plain: r.isPlain(), session: session}
 	var none T
 	k.session.User = none
 	if _, err := hex.Decode(k.secret[:], []byte(r.SecretHex)); err != nil {
 		return // never: PostgreSQL has written it, and a CHECK its length
 	}
 	n.memory.Keep(r.sent, r.SessionID, k, len(r.UserDict), r.keepFor())
-}
-
-// mark forgets sessions that this Cache has changed, or may have changed; nil means any.
-func (n *near[T]) mark(ids []sid.ID) {
-	switch {
-	case n == nil:
-	case ids == nil:
-		n.memory.MarkAll()
-	default:
-		n.memory.Mark(ids...)
-	}
 }

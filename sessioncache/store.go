@@ -29,11 +29,9 @@ type store struct {
 // shared is state shared with the copies that WithTx makes.
 type shared struct {
 	metrics    metrics
-	mark       func(ids []sid.ID)       // near.mark; a copy in a transaction has no near cache of its own
-	begin      func() nearcache.Instant // and nearStats: of the near cache, nil without one
-	nearStats  func() nearcache.Stats
-	noRowLocks atomic.Bool // the server refuses to lock rows in a query
-	purging    sync.Mutex  // held by the janitor that purges
+	near       *nearcache.Cache // for changes; a copy in a transaction reads none
+	noRowLocks atomic.Bool      // the server refuses to lock rows in a query
+	purging    sync.Mutex       // held by the janitor that purges
 }
 
 func newStore(database DB, config config, shared *shared) *store {

@@ -34,7 +34,7 @@ const (
 var mutations = []mutation{
 	{
 		"the lease counted from the answer", true, memory, "TestLeaseBeginsWhenTheLookupIsSent",
-		[]edit{{memory + "/nearcache.go", "entry[V]{sent: sent,", "entry[V]{sent: c.now(),"}},
+		[]edit{{memory + "/nearcache.go", "Entry{sent: sent,", "Entry{sent: c.now(),"}},
 	},
 	{
 		"the lease counted from the answer, in a database", false, facade, "TestLookupUnderWay",
@@ -104,7 +104,7 @@ var mutations = []mutation{
 	},
 	{
 		"an own change that does not mark", true, facade, "TestNearCacheSeesOwnChangesAtOnce|TestLookupUnderWay",
-		[]edit{{facade + "/nearcache.go", "n.memory.Mark(ids...)", "_ = ids"}},
+		[]edit{{facade + "/await.go", "s.shared.near.Mark(ids...)", "_ = ids"}},
 	},
 	{
 		"a mark that the wall clock ends", false, memory, "TestMarkOutlivesTheWallClock",

@@ -10,7 +10,7 @@ import (
 // BenchmarkHit measures a hit with the real clocks, counted. Each id is looked up again when
 // its lease has ended.
 func BenchmarkHit(b *testing.B) {
-	c := nearcache.New[string](3<<9, nearcache.Now) // two thirds are in use, so that otter records the reads
+	c := nearcache.New(3<<9, nearcache.Now) // two thirds are in use, so that otter records the reads
 	ids := make([]sid.ID, 1<<10)
 	for i := range ids {
 		ids[i] = sid.New()
@@ -19,7 +19,7 @@ func BenchmarkHit(b *testing.B) {
 		_, _, ok := c.Get(id)
 		c.Count(ok)
 		if !ok {
-			c.Keep(c.Begin(), id, "value", 5, nearcache.Lease)
+			c.Keep(c.Begin(), id, text("value"), 5, nearcache.Lease)
 		}
 	}
 	b.Run("serial", func(b *testing.B) {

@@ -1,7 +1,7 @@
 package nearcache
 
 // Marked returns how many marks are held.
-func (c *Cache[V]) Marked() int {
+func (c *Cache) Marked() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.marks.young) + len(c.marks.old)

@@ -32,17 +32,17 @@ const (
 	LargestKept = 64 << 10
 )
 
-// Cache is a bounded map of values by id, whose entries count for a short time. It needs no
-// closing.
+// Cache is a bounded map of values by id, which count for a short time. It needs no closing.
+// A nil Cache keeps nothing.
 //
 // Several goroutines may call its methods at once. Callers share the values.
-type Cache[V any] struct {
+type Cache struct {
 	now func() Instant
 
 	// Of otter it uses neither expiry nor loading nor statistics: without expiry, otter has
 	// no goroutine that outlives a call by more than one pass of maintenance, and no clock of
 	// its own.
-	memory *otter.Cache[sid.ID, *entry[V]]
+	memory *otter.Cache[sid.ID, Value]
 
 	all atomic.Int64 // the last MarkAll, by the monotonic clock
 
@@ -53,70 +53,84 @@ type Cache[V any] struct {
 	marks marks
 }
 
-// entry is what a lookup has found. It never changes.
-type entry[V any] struct {
+// Value is what a lookup has found: a pointer to a struct that embeds [Entry]. (With a type
+// parameter instead, otter would be compiled for each type of user.)
+type Value interface{ entry() *Entry }
+
+// Entry is how long a value counts. [Cache.Keep] sets it.
+type Entry struct {
 	sent Instant // before the lookup was sent
 	ttl  time.Duration
-	// Not a pointer to it: a hit waits for memory once less.
-	value V
 }
+
+func (e *Entry) entry() *Entry { return e }
 
 // New returns an empty Cache of at most so many entries, at least one. now reads both clocks,
 // neither cached nor rounded: [Now], except in tests.
-func New[V any](entries int, now func() Instant) *Cache[V] {
-	c := &Cache[V]{
+func New(entries int, now func() Instant) *Cache {
+	c := &Cache{
 		now:    now,
-		memory: otter.Must(&otter.Options[sid.ID, *entry[V]]{MaximumSize: max(1, entries)}),
+		memory: otter.Must(&otter.Options[sid.ID, Value]{MaximumSize: max(1, entries)}),
 	}
 	c.all.Store(math.MinInt64)
 	return c
 }
 
 // Get returns the value of id, and the time since its lookup was sent. ok is false if there
-// is no entry that counts: then the caller asks the database. What the value points to must
-// not be changed. Get counts nothing; see [Cache.Count].
-func (c *Cache[V]) Get(id sid.ID) (value *V, age time.Duration, ok bool) {
-	e, ok := c.memory.GetIfPresent(id)
+// is none that counts: then the caller asks the database. The value must not be changed. Get
+// counts nothing; see [Cache.Count].
+func (c *Cache) Get(id sid.ID) (value Value, age time.Duration, ok bool) {
+	if c == nil {
+		return nil, 0, false
+	}
+	value, ok = c.memory.GetIfPresent(id)
 	if !ok {
 		return nil, 0, false
 	}
-	now := c.now() // after the entry was read: its age is the one at which the caller gets it
+	e := value.entry()
+	now := c.now() // after the value was read: its age is the one at which the caller gets it
 	if !now.Within(e.sent, e.ttl) || e.sent.Mono <= c.all.Load() {
 		return nil, 0, false
 	}
-	return &e.value, time.Duration(now.Mono - e.sent.Mono), true
+	return value, time.Duration(now.Mono - e.sent.Mono), true
 }
 
 // Begin returns the time of a lookup that is about to be sent. [Cache.Keep] takes it.
-func (c *Cache[V]) Begin() Instant {
+func (c *Cache) Begin() Instant {
+	if c == nil {
+		return Instant{}
+	}
 	return c.now()
 }
 
 // Keep stores what a lookup has found, unless its id was marked since it was sent, or a
 // later lookup is stored already. size is about how many bytes the value takes. ttl is how
 // long the value holds; it counts from sent, and [Lease] limits it. The eviction policy may
-// drop an entry at any time.
+// drop a value at any time. The caller must not change the value any more.
 //
 // The caller keeps no absence: after a change of this process nothing would end it.
-func (c *Cache[V]) Keep(sent Instant, id sid.ID, value V, size int, ttl time.Duration) {
-	if ttl <= 0 || size > LargestKept {
+func (c *Cache) Keep(sent Instant, id sid.ID, value Value, size int, ttl time.Duration) {
+	if c == nil || ttl <= 0 || size > LargestKept {
 		return
 	}
-	e := &entry[V]{sent: sent, ttl: min(ttl, Lease), value: value}
+	*value.entry() = Entry{sent: sent, ttl: min(ttl, Lease)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if sent.Mono <= c.all.Load() || c.marks.has(id, sent.Mono) {
 		return
 	}
-	if stored, ok := c.memory.GetEntryQuietly(id); ok && stored.Value.sent.Mono > sent.Mono {
+	if stored, ok := c.memory.GetEntryQuietly(id); ok && stored.Value.entry().sent.Mono > sent.Mono {
 		return
 	}
-	c.memory.Set(id, e)
+	c.memory.Set(id, value)
 }
 
 // Mark removes ids that this process has changed, or may have changed. What lookups find
 // that were sent before is not kept. Call it after the commit.
-func (c *Cache[V]) Mark(ids ...sid.ID) {
+func (c *Cache) Mark(ids ...sid.ID) {
+	if c == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now().Mono
@@ -127,7 +141,10 @@ func (c *Cache[V]) Mark(ids ...sid.ID) {
 }
 
 // MarkAll is Mark for every id.
-func (c *Cache[V]) MarkAll() {
+func (c *Cache) MarkAll() {
+	if c == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all.Store(c.now().Mono)

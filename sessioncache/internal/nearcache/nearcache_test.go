@@ -18,21 +18,29 @@ func (c *clocks) pass(mono, wall time.Duration) {
 	c.Wall += int64(wall)
 }
 
-func setup() (*nearcache.Cache[string], *clocks, sid.ID) {
+// kept is a value of the tests.
+type kept[V any] struct {
+	nearcache.Entry
+	value V
+}
+
+func text(s string) *kept[string] { return &kept[string]{value: s} }
+
+func setup() (*nearcache.Cache, *clocks, sid.ID) {
 	c := &clocks{nearcache.Instant{Mono: int64(time.Hour), Wall: int64(1000 * time.Hour)}}
-	return nearcache.New[string](10, c.now), c, sid.New()
+	return nearcache.New(10, c.now), c, sid.New()
 }
 
 // keep keeps what a lookup has found that is sent and answered at once.
-func keep(c *nearcache.Cache[string], id sid.ID, value string) {
-	c.Keep(c.Begin(), id, value, len(value), time.Hour)
+func keep(c *nearcache.Cache, id sid.ID, value string) {
+	c.Keep(c.Begin(), id, text(value), len(value), time.Hour)
 }
 
 // want expects a value, or none if it is empty.
-func want(t *testing.T, c *nearcache.Cache[string], id sid.ID, when, want string) {
+func want(t *testing.T, c *nearcache.Cache, id sid.ID, when, want string) {
 	t.Helper()
 	value, _, ok := c.Get(id)
-	if ok != (want != "") || ok && *value != want {
+	if ok != (want != "") || ok && value.(*kept[string]).value != want {
 		t.Errorf("%s: Get = %v; want %q", when, ok, want)
 	}
 }
@@ -72,7 +80,7 @@ func TestLeaseBeginsWhenTheLookupIsSent(t *testing.T) {
 	c, clock, id := setup()
 	sent := c.Begin()
 	clock.pass(nearcache.Lease-1, nearcache.Lease-1)
-	c.Keep(sent, id, "value", 5, time.Hour)
+	c.Keep(sent, id, text("value"), 5, time.Hour)
 	want(t, c, id, "a slow answer", "value")
 	clock.pass(1, 1)
 	want(t, c, id, "the lease of a slow answer has ended", "")
@@ -82,12 +90,12 @@ func TestLeaseBeginsWhenTheLookupIsSent(t *testing.T) {
 func TestEntryEndsWithItsSession(t *testing.T) {
 	t.Parallel()
 	c, clock, id := setup()
-	c.Keep(c.Begin(), id, "value", 5, 10)
+	c.Keep(c.Begin(), id, text("value"), 5, 10)
 	clock.pass(9, 9)
 	want(t, c, id, "before the end", "value")
 	clock.pass(1, 1)
 	want(t, c, id, "at the end", "")
-	c.Keep(c.Begin(), id, "value", 5, 0)
+	c.Keep(c.Begin(), id, text("value"), 5, 0)
 	want(t, c, id, "with no time left", "")
 }
 
@@ -95,9 +103,9 @@ func TestEntryEndsWithItsSession(t *testing.T) {
 // at the same instant, is not kept, however late they are answered.
 func TestMark(t *testing.T) {
 	t.Parallel()
-	for name, mark := range map[string]func(c *nearcache.Cache[string], id sid.ID){
-		"Mark":    func(c *nearcache.Cache[string], id sid.ID) { c.Mark(sid.New(), id) },
-		"MarkAll": func(c *nearcache.Cache[string], _ sid.ID) { c.MarkAll() },
+	for name, mark := range map[string]func(c *nearcache.Cache, id sid.ID){
+		"Mark":    func(c *nearcache.Cache, id sid.ID) { c.Mark(sid.New(), id) },
+		"MarkAll": func(c *nearcache.Cache, _ sid.ID) { c.MarkAll() },
 	} {
 		for _, late := range []time.Duration{0, 1, nearcache.Lease / 2, nearcache.Lease - 2} {
 			c, clock, id := setup()
@@ -117,9 +125,9 @@ func TestMark(t *testing.T) {
 			for range 3 {
 				c.Mark(sid.New())
 			}
-			c.Keep(sent, id, "old", 3, time.Hour)
+			c.Keep(sent, id, text("old"), 3, time.Hour)
 			want(t, c, id, name+": an answer to a lookup of before", "")
-			c.Keep(atOnce, id, "old", 3, time.Hour)
+			c.Keep(atOnce, id, text("old"), 3, time.Hour)
 			want(t, c, id, name+": an answer to a lookup of the same instant", "")
 			clock.pass(1, 1)
 			keep(c, id, "new")
@@ -140,7 +148,7 @@ func TestMarkOutlivesTheWallClock(t *testing.T) {
 		c.Mark(sid.New())
 		clock.pass(1, 1-step) // set right again
 		c.Mark(sid.New())
-		c.Keep(sent, id, "old", 3, time.Hour)
+		c.Keep(sent, id, text("old"), 3, time.Hour)
 		want(t, c, id, step.String(), "")
 	}
 }
@@ -165,16 +173,16 @@ func TestNewestLookupStays(t *testing.T) {
 	early := c.Begin()
 	clock.pass(1, 1)
 	keep(c, id, "new")
-	c.Keep(early, id, "old", 3, time.Hour)
+	c.Keep(early, id, text("old"), 3, time.Hour)
 	want(t, c, id, "a late answer", "new")
 }
 
 func TestLargeEntriesAreNotKept(t *testing.T) {
 	t.Parallel()
 	c, _, id := setup()
-	c.Keep(c.Begin(), id, "value", nearcache.LargestKept+1, time.Hour)
+	c.Keep(c.Begin(), id, text("value"), nearcache.LargestKept+1, time.Hour)
 	want(t, c, id, "above the limit", "")
-	c.Keep(c.Begin(), id, "value", nearcache.LargestKept, time.Hour)
+	c.Keep(c.Begin(), id, text("value"), nearcache.LargestKept, time.Hour)
 	want(t, c, id, "at the limit", "value")
 }
 

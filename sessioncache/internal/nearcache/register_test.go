@@ -29,7 +29,7 @@ func TestRegister(t *testing.T) {
 
 // process is one of several with a near cache of the same value.
 type process struct {
-	cache *nearcache.Cache[int64]
+	cache *nearcache.Cache
 	rate  float64      // of its clocks
 	own   atomic.Int64 // the last own change that was committed
 }
@@ -41,7 +41,7 @@ func register(t *testing.T, seed uint64) {
 	begun, id := time.Now(), sid.New()
 	processes := make([]*process, 3)
 	for i, rate := range []float64{0.92, 1, 1.08} {
-		processes[i] = &process{rate: rate, cache: nearcache.New[int64](10, func() nearcache.Instant {
+		processes[i] = &process{rate: rate, cache: nearcache.New(10, func() nearcache.Instant {
 			n := int64(float64(time.Since(begun)) * rate)
 			return nearcache.Instant{Mono: n, Wall: n}
 		})}
@@ -57,15 +57,15 @@ func register(t *testing.T, seed uint64) {
 					value, _, hit := p.cache.Get(id)
 					if hit {
 						hits.Add(1)
-						if *value < before || *value < own {
-							t.Errorf("seed %d: memory has %d; %d has returned, %d was an own change", seed, *value, before, own)
+						if n := value.(*kept[int64]).value; n < before || n < own {
+							t.Errorf("seed %d: memory has %d; %d has returned, %d was an own change", seed, n, before, own)
 						}
 					} else {
 						sent := p.cache.Begin()
 						pause(150 * time.Millisecond)
 						found := stored.Load()
 						pause(150 * time.Millisecond)
-						p.cache.Keep(sent, id, found, 8, time.Hour)
+						p.cache.Keep(sent, id, &kept[int64]{value: found}, 8, time.Hour)
 					}
 					pause(20 * time.Millisecond)
 				}

@@ -14,7 +14,7 @@ type Stats struct {
 
 // Count counts a lookup. The caller counts, because it may have to refuse a value: then the
 // database answers.
-func (c *Cache[V]) Count(hit bool) {
+func (c *Cache) Count(hit bool) {
 	if hit {
 		c.hits.add()
 	} else {
@@ -23,7 +23,10 @@ func (c *Cache[V]) Count(hit bool) {
 }
 
 // Stats returns the counters. They are not read at one moment.
-func (c *Cache[V]) Stats() Stats {
+func (c *Cache) Stats() Stats {
+	if c == nil {
+		return Stats{}
+	}
 	return Stats{Hits: c.hits.load(), Misses: c.misses.load(), Entries: c.memory.EstimatedSize()}
 }
 
