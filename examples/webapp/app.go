@@ -13,13 +13,12 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
 
-// user is the user as stored in a session, with the device and the basket. A visitor has
-// no id and no name.
+// user is the user as stored in a session, with the basket. A visitor has no id and no
+// name.
 type user struct {
 	ID     string   `json:"user_id,omitempty"`
 	Email  string   `json:"email,omitempty"`
 	Name   string   `json:"name,omitempty"`
-	Device string   `json:"device,omitempty"`
 	Basket []string `json:"basket,omitempty"`
 }
 
@@ -58,6 +57,7 @@ func newApp(ctx context.Context, pool *pgxpool.Pool, c config) *app {
 		sessionhttp.WithLoginPage("/login"),
 		sessionhttp.WithReauthenticationPage("/confirm"),
 		sessionhttp.WithBrowserSessionCookie(), // except with "keep me logged in"
+		sessionhttp.WithDevice(func(r *http.Request) string { return device(r.UserAgent()) }),
 		sessionhttp.WithProfile(func(u user) any { return profile{u.Name} }),
 		sessionhttp.WithLogger(c.logger), // the audit log
 		sessionhttp.WithErrorHandler(a.showError),

@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 )
@@ -25,6 +27,19 @@ func (a *app) devices(w http.ResponseWriter, r *http.Request) error {
 		User: a.sessions.MustUser(r.Context()), Notice: notices[r.FormValue("done")], Data: list,
 	})
 	return nil
+}
+
+// ends says when a login ends.
+func ends(s sessionhttp.Session[user]) string {
+	if !s.ExpiresAt.Before(s.Deadline) {
+		return "Ends on " + showTime(s.Deadline)
+	}
+	idle := s.ExpiresAt.Sub(s.LastUsedAt).Round(time.Second)
+	unused := idle.String()
+	if days := idle / (24 * time.Hour); days > 1 {
+		unused = fmt.Sprintf("%d days", days)
+	}
+	return fmt.Sprintf("Ends after %s unused, at the latest on %s", unused, showTime(s.Deadline))
 }
 
 func (a *app) logoutDevice(w http.ResponseWriter, r *http.Request) error {

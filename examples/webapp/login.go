@@ -58,7 +58,7 @@ func (a *app) login(w http.ResponseWriter, r *http.Request) error {
 			if r.PostFormValue("remember") != "" {
 				options = append(options, sessionhttp.Remember(rememberedFor, rememberedIdle))
 			}
-			return session.Login(user{ID: verified.id, Email: verified.email, Name: verified.name, Device: device(r.UserAgent())}, options...)
+			return session.Login(user{ID: verified.id, Email: verified.email, Name: verified.name}, options...)
 		})
 	}
 	if errors.Is(err, errWrongPassword) {

@@ -17,7 +17,8 @@ var templates embed.FS
 // layouts has, for each page, the layout with that page in it.
 var layouts = func() map[string]*template.Template {
 	functions := template.FuncMap{
-		"time":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") },
+		"time":    showTime,
+		"ends":    ends,
 		"machine": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}
 	layouts := map[string]*template.Template{}
@@ -26,6 +27,10 @@ var layouts = func() map[string]*template.Template {
 	}
 	return layouts
 }()
+
+func showTime(t time.Time) string {
+	return t.UTC().Format("2 Jan 2006, 15:04:05 UTC")
+}
 
 // view is the data of a page.
 type view struct {
