@@ -36,16 +36,21 @@ func TestSettings(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	for name, test := range map[string]struct{ database, encoding, skip string }{
+	packages := []string{"./queries", "./schema", "./sessioncache", "./cmd/..."}
+	for name, test := range map[string]struct {
+		database, encoding, skip string
+		packages                 []string
+	}{
 		// These tests store characters that LATIN1 lacks.
-		"LATIN1 database": {"ENCODING 'LATIN1' LOCALE 'C'", "UTF8", "TestUnicodeIsStoredByteForByte|TestHeaderInjection|TestNothingCommandsTheTerminal|TestUserID|TestMistakes"},
+		"LATIN1 database": {"ENCODING 'LATIN1' LOCALE 'C'", "UTF8", "TestUnicodeIsStoredByteForByte|TestHeaderInjection|TestNothingCommandsTheTerminal|TestUserID|TestMistakes",
+			append(packages, "./sessioncache/sessionhttp")},
 		// These read such characters. pgx refuses the simple protocol there, because it could
 		// not quote safely.
-		"LATIN1 client": {"ENCODING 'UTF8' LOCALE 'C'", "LATIN1", "TestUserID|/simple_protocol"},
+		"LATIN1 client": {"ENCODING 'UTF8' LOCALE 'C'", "LATIN1", "TestUserID|/simple_protocol", packages},
 	} {
 		t.Run(name, func(t *testing.T) {
-			suite := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-short", "-skip", test.skip,
-				"./queries", "./schema", "./sessioncache/...", "./cmd/...", "./internal/...")
+			arguments := []string{"test", "-count=1", "-short", "-skip", test.skip}
+			suite := exec.CommandContext(t.Context(), "go", append(arguments, test.packages...)...)
 			suite.Dir = ".."
 			suite.Env = append(os.Environ(), "SESSIONCACHE_DATABASE_URL="+createDatabase(t, server, test.database, test.encoding))
 			if output, err := suite.CombinedOutput(); err != nil {

@@ -1,0 +1,272 @@
+package sessionhttp_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+)
+
+// fault breaks one message between a pool and its server.
+type fault struct {
+	kind string // of faultKinds
+
+	mu       sync.Mutex
+	left     int // messages until then; not armed if negative
+	happened bool
+	cancel   context.CancelFunc // of the request
+}
+
+// faultKinds are where a connection breaks: before a message of the client, after it, or in
+// the middle of an answer. Or the client goes away then.
+var faultKinds = []string{"before", "after", "answer", "cancel"}
+
+func (f *fault) arm(n int, cancel context.CancelFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left, f.happened, f.cancel = n, false, cancel
+}
+
+// disarm reports whether the fault has happened.
+func (f *fault) disarm() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left = -1
+	return f.happened
+}
+
+// now counts a message, and reports whether it is the one.
+func (f *fault) now() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left--
+	if f.left != 0 {
+		return false
+	}
+	f.happened = true
+	if f.kind == "cancel" {
+		f.cancel()
+	}
+	return true
+}
+
+func (f *fault) configure(c *pgxpool.Config) {
+	c.MaxConns = 2
+	dial := c.ConnConfig.DialFunc
+	c.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		return faultyConn{conn, f}, err
+	}
+}
+
+type faultyConn struct {
+	net.Conn
+	fault *fault
+}
+
+func (c faultyConn) Write(message []byte) (int, error) {
+	if c.fault.kind == "answer" || !c.fault.now() || c.fault.kind == "cancel" {
+		return c.Conn.Write(message)
+	}
+	n := 0
+	if c.fault.kind == "after" {
+		n, _ = c.Conn.Write(message)
+	}
+	_ = c.Close()
+	return n, net.ErrClosed
+}
+
+func (c faultyConn) Read(answer []byte) (int, error) {
+	n, err := c.Conn.Read(answer)
+	if c.fault.kind == "answer" && c.fault.now() {
+		_ = c.Close()
+		return n / 2, net.ErrClosed
+	}
+	return n, err
+}
+
+// TestFaults breaks every message of every change once. No browser gets a cookie without a
+// session, a login or a logout that returns nil has happened, and a cookie is removed only
+// if its session has ended.
+func TestFaults(t *testing.T) {
+	type browsers struct{ here, other, visitor string } // two of one user, and a visitor's
+	manager := func(pool *pgxpool.Pool) *sessionhttp.Manager[account] {
+		return sessionhttp.New(sessioncache.New[account](pool))
+	}
+	var faults atomic.Int64
+	t.Cleanup(func() { t.Logf("%d faults", faults.Load()) })
+	const (
+		same    = iota // the session stays
+		renewed        // it has a new token, in the cookie
+		ended
+	)
+	for name, change := range map[string]struct {
+		as          func(b browsers) string // whose request it is
+		do          func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, b browsers) error
+		here, other int // what becomes of the request's session, and of the user's other one
+	}{
+		"Login": {
+			func(browsers) string { return "" },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
+				return m.Login(w, r, me)
+			}, renewed, same,
+		},
+		"Login again": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
+				return m.Login(w, r, me, sessionhttp.MaxSessions(1))
+			}, renewed, ended,
+		},
+		"Login of a visitor": {
+			func(b browsers) string { return b.visitor },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
+				return m.Login(w, r, me, sessionhttp.Carry(func(visitor account, user *account) error { user.Name = visitor.Name; return nil }))
+			}, renewed, same,
+		},
+		"Login in Tx": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
+				return m.Tx(w, r, func(tx pgx.Tx, session *sessionhttp.Tx[account]) error {
+					if _, err := tx.Exec(r.Context(), "SELECT"); err != nil {
+						return err
+					}
+					return session.Login(me)
+				})
+			}, renewed, same,
+		},
+		"Begin": {
+			func(browsers) string { return "" },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return m.Begin(w, r, func(visitor *account) error { visitor.Name = "new"; return nil })
+			}, renewed, same,
+		},
+		"Begin again": {
+			func(b browsers) string { return b.visitor },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return m.Begin(w, r, func(visitor *account) error { visitor.Name += "!"; return nil })
+			}, same, same,
+		},
+		"Update": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return m.Update(w, r, func(user *account) error { user.Name += "!"; return nil })
+			}, same, same,
+		},
+		"Renew": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return m.Renew(w, r)
+			}, renewed, same,
+		},
+		"Reauthenticated": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return m.Reauthenticated(w, r)
+			}, renewed, same,
+		},
+		"Logout": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return m.Logout(w, r)
+			}, ended, same,
+		},
+		"LogoutEverywhere": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return second(m.LogoutEverywhere(w, r))
+			}, ended, ended,
+		},
+		"LogoutOthers": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], _ http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return second(m.LogoutOthers(r))
+			}, same, ended,
+		},
+		"LogoutSession": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, b browsers) error {
+				return m.LogoutSession(w, r, handleOf(t, b.other).String())
+			}, same, ended,
+		},
+		"LogoutOthers and Reauthenticated in Tx": {
+			func(b browsers) string { return b.here },
+			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
+				return m.Tx(w, r, func(_ pgx.Tx, session *sessionhttp.Tx[account]) error {
+					return errors.Join(second(session.LogoutOthers()), session.Reauthenticated())
+				})
+			}, renewed, ended,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := sessiontest.NewPool(t)
+			clean := manager(pool)
+			live := func(token string) bool {
+				t.Helper()
+				_, ok, err := visitorOf(t.Context(), clean, token)
+				if err != nil && !errors.Is(err, sessioncache.ErrSuperseded) {
+					t.Fatal(err)
+				}
+				return ok
+			}
+			for _, kind := range faultKinds {
+				f := &fault{kind: kind, left: -1}
+				config := pool.Config()
+				f.configure(config)
+				faulty, err := pgxpool.NewWithConfig(t.Context(), config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(faulty.Close)
+				broken := manager(faulty)
+				n := 0
+				for happened := true; happened; {
+					n++
+					me := newUser()
+					b := browsers{loginTo(t, clean, "", me), loginTo(t, clean, "", me), beginFor(t, clean, account{Name: "visitor"})}
+					token := change.as(b)
+					ctx, cancel := context.WithCancel(t.Context())
+					f.arm(n, cancel)
+					set, sets, err := attempt(ctx, broken, token, func(w http.ResponseWriter, r *http.Request) error {
+						return change.do(broken, w, r, me, b)
+					})
+					happened = f.disarm()
+					cancel()
+
+					problem := ""
+					switch {
+					case set != "" && !live(set):
+						problem = "a cookie without a session"
+					case sets && set == "" && token != "" && live(token):
+						problem = "no cookie, though the session is live"
+					case err != nil && !happened:
+						problem = "an error without a fault"
+					case err != nil:
+					case change.here == renewed && (set == "" || token != "" && live(token)),
+						change.here == ended && live(token), change.here == same && !live(token):
+						problem = "nil, and the request's session is not as it says"
+					case (change.other == ended) == live(b.other):
+						problem = "nil, and the other session is not as it says"
+					}
+					if problem != "" {
+						t.Errorf("%s, message %d: %s: %v", kind, n, problem, err)
+					}
+				}
+				if n < 2 {
+					t.Errorf("%s: no message was broken", kind)
+				}
+				faults.Add(int64(n - 1))
+			}
+		})
+	}
+}
