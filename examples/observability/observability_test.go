@@ -56,7 +56,11 @@ func TestExporters(t *testing.T) {
 	if _, _, err := cache.Authenticate(ctx, token); !errors.Is(err, sessioncache.ErrSuperseded) {
 		t.Fatal(err)
 	}
-
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	if _, _, err := cache.Get(gone, id); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
 	request.End()
 
 	registry := prometheus.NewPedanticRegistry()
@@ -75,7 +79,14 @@ session_changes_total{change="delete"} 0
 session_changes_total{change="renew"} 1
 session_changes_total{change="set"} 2
 session_changes_total{change="update"} 0
-`), "session_gets_total", "session_superseded_total", "session_changes_total")
+# HELP session_errors_total Calls that failed, by kind.
+# TYPE session_errors_total counter
+session_errors_total{kind="cancelled"} 1
+session_errors_total{kind="invalid_user"} 0
+session_errors_total{kind="malformed_id"} 0
+session_errors_total{kind="unavailable"} 0
+session_errors_total{kind="unreadable_session"} 0
+`), "session_gets_total", "session_superseded_total", "session_changes_total", "session_errors_total")
 	if err != nil {
 		t.Error(err)
 	}

@@ -51,6 +51,7 @@ func (c Collector) Collect(metrics chan<- prometheus.Metric) {
 	count(failures, m.InvalidUser, "invalid_user")
 	count(failures, m.Unreadable, "unreadable_session")
 	count(failures, m.Unavailable, "unavailable")
+	count(failures, m.Cancelled, "cancelled")
 	count(batches, m.GetBatches, "get")
 	count(batched, m.BatchedGets, "get")
 	count(batches, m.SetBatches, "set")
