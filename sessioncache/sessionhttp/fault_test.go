@@ -215,17 +215,18 @@ func TestFaults(t *testing.T) {
 				t.Helper()
 				_, ok, err := visitorOf(t.Context(), clean, token)
 				if err != nil && !errors.Is(err, sessioncache.ErrSuperseded) {
-					t.Fatal(err)
+					t.Error(err)
 				}
 				return ok
 			}
-			for _, kind := range faultKinds {
-				f := &fault{kind: kind, left: -1}
+			inParallel(len(faultKinds), func(i int) {
+				f := &fault{kind: faultKinds[i-1], left: -1}
 				config := pool.Config()
 				f.configure(config)
 				faulty, err := pgxpool.NewWithConfig(t.Context(), config)
 				if err != nil {
-					t.Fatal(err)
+					t.Error(err)
+					return
 				}
 				t.Cleanup(faulty.Close)
 				broken := manager(faulty)
@@ -259,14 +260,14 @@ func TestFaults(t *testing.T) {
 						problem = "nil, and the other session is not as it says"
 					}
 					if problem != "" {
-						t.Errorf("%s, message %d: %s: %v", kind, n, problem, err)
+						t.Errorf("%s, message %d: %s: %v", f.kind, n, problem, err)
 					}
 				}
 				if n < 2 {
-					t.Errorf("%s: no message was broken", kind)
+					t.Errorf("%s: no message was broken", f.kind)
 				}
 				faults.Add(int64(n - 1))
-			}
+			})
 		})
 	}
 }

@@ -21,7 +21,7 @@ func TestNearCachesAfterLogout(t *testing.T) {
 	t.Parallel()
 	database := sessiontest.NewDatabase(t)
 	servers := []*site{nearServer(t, database), nearServer(t, database)}
-	rounds := 2000
+	rounds := 1000
 	if testing.Short() {
 		rounds = 200
 	}
