@@ -55,8 +55,7 @@ func (c *Cache[T]) Authenticate(ctx context.Context, token sid.Token) (session S
 		return session, true, nil
 	}
 	start := monotonicNow()
-	k := key{sid.ID(token.Handle()), bytes.Clone(digest[:]), token, c.config.tokenScope}
-	session, ok, err = c.authenticate(ctx, op, k)
+	session, ok, err = c.authenticate(ctx, op, c.keyWith(token, bytes.Clone(digest[:])))
 	c.shared.metrics.get(start, ok, err)
 	return session, ok, err
 }

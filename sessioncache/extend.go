@@ -21,14 +21,15 @@ func (s *store) extend(ctx context.Context, k key) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, extendTimeout)
 	defer cancel()
-	// Not by retryWrite, which would close the connections of a pool of a standby.
-	params := db.ExtendSessionParams{SessionID: k.id, Audience: s.config.audience, Secret: k.digest}
-	rows, err := s.queries.ExtendSession(ctx, params)
-	if s.pooled() && rolledBack(err) { // by a server whose default is serializable
-		err = s.inTx(ctx, func(in *store) error {
-			rows, err = in.queries.ExtendSession(ctx, params)
-			return err
+	extend := func(ctx context.Context, queries *db.Queries) (int64, error) {
+		return queries.ExtendSession(ctx, db.ExtendSessionParams{
+			SessionID: k.id, Audience: s.config.audience, Secret: k.digest,
 		})
+	}
+	// Not by retryWrite, which would close the connections of a pool of a standby.
+	rows, err := extend(ctx, s.queries)
+	if s.pooled() && rolledBack(err) { // by a server whose default is serializable
+		rows, err = atReadCommitted(ctx, s, extend)
 	}
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.Canceled): // the caller has gone

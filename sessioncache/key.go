@@ -28,7 +28,12 @@ func (s *store) keyOf(op string, token sid.Token) (key, error) {
 		return key{}, err
 	}
 	digest := token.Digest(s.config.tokenScope)
-	return key{sid.ID(token.Handle()), digest[:], token, s.config.tokenScope}, nil
+	return s.keyWith(token, digest[:]), nil
+}
+
+// keyWith is keyOf for a token that was checked, and its digest.
+func (s *store) keyWith(token sid.Token, digest []byte) key {
+	return key{sid.ID(token.Handle()), digest, token, s.config.tokenScope}
 }
 
 // keysOf returns the keys of tokens in ascending order, in which all calls lock sessions.

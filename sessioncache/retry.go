@@ -68,9 +68,14 @@ func retryWrite[R any](ctx context.Context, s *store, statement func(context.Con
 
 func retryRolledBack[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (R, error) {
 	result, err := retryUnsent(ctx, s, func(ctx context.Context) (R, error) { return onConnection(ctx, s, statement) })
-	if !s.pooled() || !rolledBack(err) {
-		return result, err
+	if s.pooled() && rolledBack(err) {
+		return atReadCommitted(ctx, s, statement)
 	}
+	return result, err
+}
+
+// atReadCommitted runs a statement in a transaction at read committed.
+func atReadCommitted[R any](ctx context.Context, s *store, statement func(context.Context, *db.Queries) (R, error)) (result R, err error) {
 	err = s.inTx(ctx, func(in *store) error {
 		result, err = statement(ctx, in.queries)
 		return err

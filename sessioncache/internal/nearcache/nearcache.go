@@ -33,7 +33,7 @@ const (
 )
 
 // Cache is a bounded map of values by id, which count for a short time. It needs no closing.
-// A nil Cache keeps nothing.
+// On a nil Cache, Begin, Mark, MarkAll and Stats do nothing.
 //
 // Several goroutines may call its methods at once. Callers share the values.
 type Cache struct {
@@ -80,9 +80,6 @@ func New(entries int, now func() Instant) *Cache {
 // is none that counts: then the caller asks the database. The value must not be changed. Get
 // counts nothing; see [Cache.Count].
 func (c *Cache) Get(id sid.ID) (value Value, age time.Duration, ok bool) {
-	if c == nil {
-		return nil, 0, false
-	}
 	value, ok = c.memory.GetIfPresent(id)
 	if !ok {
 		return nil, 0, false
@@ -110,7 +107,7 @@ func (c *Cache) Begin() Instant {
 //
 // The caller keeps no absence: after a change of this process nothing would end it.
 func (c *Cache) Keep(sent Instant, id sid.ID, value Value, size int, ttl time.Duration) {
-	if c == nil || ttl <= 0 || size > LargestKept {
+	if ttl <= 0 || size > LargestKept {
 		return
 	}
 	*value.entry() = Entry{sent: sent, ttl: min(ttl, Lease)}
