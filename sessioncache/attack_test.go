@@ -3,8 +3,10 @@ package sessioncache_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
+	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
 // TestCarryFromOneHandleTwice: two cookies with one token (two paths, or one that another host of the domain has copied)
@@ -78,9 +80,7 @@ func TestRetireSupersededVisitor(t *testing.T) {
 	cache, pool := setup[raw](t)
 	old := issue(t, cache, raw(`{"basket":1}`), sessioncache.Anonymous())
 	current := renew(t, cache, old)
-	if _, err := pool.Exec(t.Context(), "UPDATE session_cache SET renewedutc = renewedutc - interval '11 seconds' WHERE sessionid = $1", old.Handle().String()); err != nil {
-		t.Fatal(err)
-	}
+	sessiontest.Elapse(t, pool, old.Handle(), 11*time.Second)
 	if _, err := cache.Issue(t.Context(), userOf("u"), sessioncache.Replacing(old)); err != nil {
 		t.Fatal(err)
 	}

@@ -99,109 +99,71 @@ func (c faultyConn) Read(answer []byte) (int, error) {
 // session, a login or a logout that returns nil has happened, and a cookie is removed only
 // if its session has ended.
 func TestFaults(t *testing.T) {
-	type browsers struct{ here, other, visitor string } // two of one user, and a visitor's
+	type visit struct { // a request, and what it may need to know
+		sessions *sessionhttp.Manager[account]
+		w        http.ResponseWriter
+		r        *http.Request
+		me       account
+		other    string // the token of another session of the user
+	}
 	manager := func(pool *pgxpool.Pool) *sessionhttp.Manager[account] {
 		return sessionhttp.New(sessioncache.New[account](pool))
 	}
 	var faults atomic.Int64
 	t.Cleanup(func() { t.Logf("%d faults", faults.Load()) })
 	const (
+		nobody = iota // whose request it is
+		user
+		visitor
+	)
+	const (
 		same    = iota // the session stays
 		renewed        // it has a new token, in the cookie
 		ended
 	)
 	for name, change := range map[string]struct {
-		as          func(b browsers) string // whose request it is
-		do          func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, b browsers) error
+		as          int
+		do          func(v visit) error
 		here, other int // what becomes of the request's session, and of the user's other one
 	}{
-		"Login": {
-			func(browsers) string { return "" },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
-				return m.Login(w, r, me)
-			}, renewed, same,
-		},
-		"Login again": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
-				return m.Login(w, r, me, sessionhttp.MaxSessions(1))
-			}, renewed, ended,
-		},
-		"Login of a visitor": {
-			func(b browsers) string { return b.visitor },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
-				return m.Login(w, r, me, sessionhttp.Carry(func(visitor account, user *account) error { user.Name = visitor.Name; return nil }))
-			}, renewed, same,
-		},
+		"Login":       {nobody, func(v visit) error { return v.sessions.Login(v.w, v.r, v.me) }, renewed, same},
+		"Login again": {user, func(v visit) error { return v.sessions.Login(v.w, v.r, v.me, sessionhttp.MaxSessions(1)) }, renewed, ended},
+		"Login of a visitor": {visitor, func(v visit) error {
+			return v.sessions.Login(v.w, v.r, v.me, sessionhttp.Carry(func(visitor account, user *account) error {
+				user.Name = visitor.Name
+				return nil
+			}))
+		}, renewed, same},
 		"Login in Tx": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, me account, _ browsers) error {
-				return m.Tx(w, r, func(tx pgx.Tx, session *sessionhttp.Tx[account]) error {
-					if _, err := tx.Exec(r.Context(), "SELECT"); err != nil {
+			user,
+			func(v visit) error {
+				return v.sessions.Tx(v.w, v.r, func(tx pgx.Tx, session *sessionhttp.Tx[account]) error {
+					if _, err := tx.Exec(v.r.Context(), "SELECT"); err != nil {
 						return err
 					}
-					return session.Login(me)
+					return session.Login(v.me)
 				})
 			}, renewed, same,
 		},
-		"Begin": {
-			func(browsers) string { return "" },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return m.Begin(w, r, func(visitor *account) error { visitor.Name = "new"; return nil })
-			}, renewed, same,
-		},
-		"Begin again": {
-			func(b browsers) string { return b.visitor },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return m.Begin(w, r, func(visitor *account) error { visitor.Name += "!"; return nil })
-			}, same, same,
-		},
-		"Update": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return m.Update(w, r, func(user *account) error { user.Name += "!"; return nil })
-			}, same, same,
-		},
-		"Renew": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return m.Renew(w, r)
-			}, renewed, same,
-		},
-		"Reauthenticated": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return m.Reauthenticated(w, r)
-			}, renewed, same,
-		},
-		"Logout": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return m.Logout(w, r)
-			}, ended, same,
-		},
-		"LogoutEverywhere": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return second(m.LogoutEverywhere(w, r))
-			}, ended, ended,
-		},
-		"LogoutOthers": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], _ http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return second(m.LogoutOthers(r))
-			}, same, ended,
-		},
-		"LogoutSession": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, b browsers) error {
-				return m.LogoutSession(w, r, handleOf(t, b.other).String())
-			}, same, ended,
-		},
+		"Begin": {nobody, func(v visit) error {
+			return v.sessions.Begin(v.w, v.r, func(visitor *account) error { visitor.Name = "new"; return nil })
+		}, renewed, same},
+		"Begin again": {visitor, func(v visit) error {
+			return v.sessions.Begin(v.w, v.r, func(visitor *account) error { visitor.Name += "!"; return nil })
+		}, same, same},
+		"Update": {user, func(v visit) error {
+			return v.sessions.Update(v.w, v.r, func(user *account) error { user.Name += "!"; return nil })
+		}, same, same},
+		"Renew":            {user, func(v visit) error { return v.sessions.Renew(v.w, v.r) }, renewed, same},
+		"Reauthenticated":  {user, func(v visit) error { return v.sessions.Reauthenticated(v.w, v.r) }, renewed, same},
+		"Logout":           {user, func(v visit) error { return v.sessions.Logout(v.w, v.r) }, ended, same},
+		"LogoutEverywhere": {user, func(v visit) error { return second(v.sessions.LogoutEverywhere(v.w, v.r)) }, ended, ended},
+		"LogoutOthers":     {user, func(v visit) error { return second(v.sessions.LogoutOthers(v.r)) }, same, ended},
+		"LogoutSession":    {user, func(v visit) error { return v.sessions.LogoutSession(v.w, v.r, handleOf(t, v.other).String()) }, same, ended},
 		"LogoutOthers and Reauthenticated in Tx": {
-			func(b browsers) string { return b.here },
-			func(m *sessionhttp.Manager[account], w http.ResponseWriter, r *http.Request, _ account, _ browsers) error {
-				return m.Tx(w, r, func(_ pgx.Tx, session *sessionhttp.Tx[account]) error {
+			user,
+			func(v visit) error {
+				return v.sessions.Tx(v.w, v.r, func(_ pgx.Tx, session *sessionhttp.Tx[account]) error {
 					return errors.Join(second(session.LogoutOthers()), session.Reauthenticated())
 				})
 			}, renewed, ended,
@@ -234,12 +196,17 @@ func TestFaults(t *testing.T) {
 				for happened := true; happened; {
 					n++
 					me := newUser()
-					b := browsers{loginTo(t, clean, "", me), loginTo(t, clean, "", me), beginFor(t, clean, account{Name: "visitor"})}
-					token := change.as(b)
+					other, token := loginTo(t, clean, "", me), ""
+					switch change.as {
+					case user:
+						token = loginTo(t, clean, "", me)
+					case visitor:
+						token = beginFor(t, clean, account{Name: "visitor"})
+					}
 					ctx, cancel := context.WithCancel(t.Context())
 					f.arm(n, cancel)
 					set, sets, err := attempt(ctx, broken, token, func(w http.ResponseWriter, r *http.Request) error {
-						return change.do(broken, w, r, me, b)
+						return change.do(visit{broken, w, r, me, other})
 					})
 					happened = f.disarm()
 					cancel()
@@ -256,7 +223,7 @@ func TestFaults(t *testing.T) {
 					case change.here == renewed && (set == "" || token != "" && live(token)),
 						change.here == ended && live(token), change.here == same && !live(token):
 						problem = "nil, and the request's session is not as it says"
-					case (change.other == ended) == live(b.other):
+					case (change.other == ended) == live(other):
 						problem = "nil, and the other session is not as it says"
 					}
 					if problem != "" {
