@@ -84,13 +84,13 @@ var mutations = []mutation{
 	{
 		"no wait in a Tx whose delete found nothing", false, facade, "TestEveryChangeWaits",
 		append([]edit{{
-			facade + "/delete.go", "	return c.await(ctx, err, sessionID)\n", `	if errors.Is(err, errNothing) && c.inCallersTx() {
+			facade + "/delete.go", "	return s.await(ctx, err, sessionID)\n", `	if errors.Is(err, errNothing) && s.inCallersTx() {
 		return nil
 	}
 	if errors.Is(err, errNothing) {
 		err = nil
 	}
-	return c.await(ctx, err, sessionID)
+	return s.await(ctx, err, sessionID)
 `,
 		}}, errNothing...),
 	},
@@ -161,15 +161,15 @@ func (s *store) lookUpPresent(ctx context.Context, id sid.ID) (*row, error) {
 var errNothing = []edit{
 	{facade + "/delete.go", "	_, err := retryWrite", "	n, err := retryWrite"},
 	{facade + "/delete.go", "	})\n	return err\n", "	})\n	if n == 0 && err == nil {\n		return errNothing\n	}\n	return err\n"},
-	{facade + "/delete.go", "		err = interpret(op, c.delete(ctx, sessionID))\n",
-		"		if err = c.delete(ctx, sessionID); !errors.Is(err, errNothing) {\n			err = interpret(op, err)\n		}\n"},
+	{facade + "/delete.go", "		err = interpret(op, s.delete(ctx, sessionID))\n",
+		"		if err = s.delete(ctx, sessionID); !errors.Is(err, errNothing) {\n			err = interpret(op, err)\n		}\n"},
 	{facade + "/delete.go", "// delete removes", "var errNothing = errors.New(\"nothing was deleted\")\n\n// delete removes"},
 	{facade + "/delete.go", "	\"context\"\n", "	\"context\"\n	\"errors\"\n"},
 }
 
 var deleteThatFindsNothing = append([]edit{
-	{facade + "/delete.go", "	return c.await(ctx, err, sessionID)\n",
-		"	if errors.Is(err, errNothing) {\n		c.forget([]sid.ID{sessionID})\n		return nil\n	}\n	return c.await(ctx, err, sessionID)\n"},
+	{facade + "/delete.go", "	return s.await(ctx, err, sessionID)\n",
+		"	if errors.Is(err, errNothing) {\n		s.forget([]sid.ID{sessionID})\n		return nil\n	}\n	return s.await(ctx, err, sessionID)\n"},
 }, errNothing...)
 
 // TestMutations breaks the near cache, one rule at a time, and expects that a test finds
