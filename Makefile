@@ -59,7 +59,7 @@ test-bench: postgresql ## run the benchmark for a moment
 	cd bench && go test -count=1 ./...
 
 .PHONY: test-settings
-test-settings: postgresql ## run the tests at awkward settings (10 minutes)
+test-settings: postgresql ## run the tests at awkward settings (5 minutes)
 	cd systemtest && go test -count=1 -timeout 30m -v -run TestSettings .
 
 .PHONY: test-pgbouncer

@@ -191,10 +191,10 @@ const connected = `#live[data-state="connected"]`
 
 // webapp is the example, as a process that is stopped and started.
 type webapp struct {
-	path, addr, url string
-	arguments       []string
-	pool            *pgxpool.Pool
-	process         *exec.Cmd
+	path, url string
+	arguments []string
+	pool      *pgxpool.Pool
+	process   *exec.Cmd
 }
 
 // newWebapp builds the example. host is a name of the own machine.
@@ -207,10 +207,9 @@ func newWebapp(t *testing.T, host string, arguments ...string) *webapp {
 		t.Fatalf("%v\n%s", err, output)
 	}
 	database, port := sessiontest.NewDatabase(t).URL, freePort(t)
-	addr := fmt.Sprintf("localhost:%d", port)
 	app := &webapp{
-		path: path, addr: addr, url: fmt.Sprintf("http://%s:%d/", host, port),
-		arguments: append(arguments, "-addr", addr, "-database", database),
+		path: path, url: fmt.Sprintf("http://%s:%d/", host, port),
+		arguments: append(arguments, "-addr", fmt.Sprintf("localhost:%d", port), "-database", database),
 	}
 	pool, err := pgxpool.New(t.Context(), database)
 	if err != nil {
