@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -478,6 +479,14 @@ func atOnce(functions ...func()) {
 	close(start)
 	all.Wait()
 }
+
+// lag spreads the starts of a quick call over the time that a slow one takes beside it:
+// half of the rounds start both together, so that each comes first in some.
+type lag struct{ slow atomic.Int64 }
+
+func (l *lag) wait() { time.Sleep(time.Duration(rand.N[int64](2) * rand.N(l.slow.Load()+1))) }
+
+func (l *lag) measure(start time.Time) { l.slow.Store(int64(time.Since(start))) }
 
 // wantDead expects none of the tokens to open a session.
 func wantDead[T any](t *testing.T, cache *sessioncache.Cache[T], tokens ...sid.Token) {

@@ -102,11 +102,13 @@ func TestRevokeByAnEndedSession(t *testing.T) {
 		},
 	} {
 		var came, late atomic.Int64
+		var lag lag
 		rounds(1500, func() {
 			me := newID()
 			asker, other := issue(t, cache, userOf(me)), issue(t, cache, userOf(me))
 			var login sid.Token
 			atOnce(func() {
+				defer lag.measure(time.Now())
 				ok, err := revoke(asker, other.Handle())
 				switch {
 				case err != nil:
@@ -117,6 +119,7 @@ func TestRevokeByAnEndedSession(t *testing.T) {
 					late.Add(1)
 				}
 			}, func() {
+				lag.wait()
 				if err := cache.Revoke(t.Context(), asker); err != nil {
 					t.Error(err)
 				}

@@ -2,7 +2,6 @@ package sessioncache_test
 
 import (
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,15 +29,14 @@ func TestRenewRacingEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cache, _ := setupRace[raw](t)
-			var renewals, took atomic.Int64
+			var renewals atomic.Int64
+			var lag lag
 			rounds(1000, func() {
 				user := newID()
 				token := issue(t, cache, userOf(user))
 				tokens := []sid.Token{token}
-				// Half of the renewals are spread over the other call, which may be slower.
-				pause := time.Duration(rand.N[int64](2) * rand.N(took.Load()+1))
 				atOnce(func() {
-					time.Sleep(pause)
+					lag.wait()
 					renewed, ok, err := cache.Renew(t.Context(), token)
 					if err != nil && !errors.Is(err, sessioncache.ErrSuperseded) {
 						t.Errorf("Renew: %v", err)
@@ -48,11 +46,10 @@ func TestRenewRacingEnd(t *testing.T) {
 						tokens = append(tokens, renewed)
 					}
 				}, func() {
-					start := time.Now()
+					defer lag.measure(time.Now())
 					if err := end(t, cache, token, user); err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
-					took.Store(int64(time.Since(start)))
 				})
 				wantDead(t, cache, tokens...)
 			})
