@@ -250,7 +250,7 @@ func (q *Queries) GetSessions(ctx context.Context, arg GetSessionsParams) ([]*Ge
 	return items, nil
 }
 
-const insertSession = `-- name: InsertSession :one
+const insertSession = `-- name: InsertSession :execrows
 INSERT INTO session_cache (
     sessionid, audience, secret, family, userdict,
     session_startutc, session_endutc, session_deadlineutc, session_idle, session_usedutc,
@@ -272,7 +272,6 @@ VALUES (
     nullif($10::text, '')
 )
 ON CONFLICT (sessionid) DO NOTHING
-RETURNING coalesce(user_id, '')::text AS user_id
 `
 
 type InsertSessionParams struct {
@@ -288,16 +287,16 @@ type InsertSessionParams struct {
 	Device      string
 }
 
-// InsertSession stores a session that starts now, and returns the id of its user, which
-// is empty if there is none. It returns pgx.ErrNoRows if the session id exists already,
-// live or expired. Then nothing has changed, and a surrounding transaction can go on.
+// InsertSession stores a session that starts now. It returns 1, or 0 if the session id
+// exists already, live or expired. Then nothing has changed, and a surrounding
+// transaction can go on.
 //
 // The session ends after lifetime. With an idle timeout, it ends after that, and use
 // extends it until lifetime has passed; a timeout of zero means none. A plain session
 // has neither secret nor family, and none of the values that follow: an anonymous
 // session is that of a visitor who has not logged in; an empty device means no name.
-func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (string, error) {
-	row := q.db.QueryRow(ctx, insertSession,
+func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertSession,
 		arg.SessionID,
 		arg.Audience,
 		arg.Secret,
@@ -309,9 +308,10 @@ func (q *Queries) InsertSession(ctx context.Context, arg InsertSessionParams) (s
 		arg.Remembered,
 		arg.Device,
 	)
-	var user_id string
-	err := row.Scan(&user_id)
-	return user_id, err
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const insertSessions = `-- name: InsertSessions :many

@@ -98,8 +98,8 @@ func insert(t *testing.T, q *db.Queries, dict string, idle ...time.Duration) sid
 	if len(idle) > 0 {
 		params.IdleTimeout = idle[0]
 	}
-	if _, err := q.InsertSession(t.Context(), params); err != nil {
-		t.Fatal(err)
+	if n, err := q.InsertSession(t.Context(), params); n != 1 || err != nil {
+		t.Fatalf("InsertSession = %d, %v", n, err)
 	}
 	return params.SessionID
 }
@@ -118,8 +118,8 @@ func issue(t *testing.T, q *db.Queries, dict string, anonymous ...bool) sid.ID {
 		SessionID: sid.New(), Audience: audience, Secret: secret("a"), Family: secret("family"), UserDict: dict, Lifetime: time.Hour,
 		Anonymous: len(anonymous) > 0,
 	}
-	if _, err := q.InsertSession(t.Context(), params); err != nil {
-		t.Fatal(err)
+	if n, err := q.InsertSession(t.Context(), params); n != 1 || err != nil {
+		t.Fatalf("InsertSession = %d, %v", n, err)
 	}
 	return params.SessionID
 }

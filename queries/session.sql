@@ -96,10 +96,10 @@ WHERE sessionid = ANY (@sessionids::_uuid)
 ORDER BY sessionid
 LIMIT cardinality(@sessionids::_uuid);
 
--- name: InsertSession :one
--- InsertSession stores a session that starts now, and returns the id of its user, which
--- is empty if there is none. It returns pgx.ErrNoRows if the session id exists already,
--- live or expired. Then nothing has changed, and a surrounding transaction can go on.
+-- name: InsertSession :execrows
+-- InsertSession stores a session that starts now. It returns 1, or 0 if the session id
+-- exists already, live or expired. Then nothing has changed, and a surrounding
+-- transaction can go on.
 --
 -- The session ends after lifetime. With an idle timeout, it ends after that, and use
 -- extends it until lifetime has passed; a timeout of zero means none. A plain session
@@ -125,8 +125,7 @@ VALUES (
     @remembered::boolean,
     nullif(@device::text, '')
 )
-ON CONFLICT (sessionid) DO NOTHING
-RETURNING coalesce(user_id, '')::text AS user_id;
+ON CONFLICT (sessionid) DO NOTHING;
 
 -- name: InsertSessions :many
 -- InsertSessions is InsertSession for several sessions: the values of one have the same

@@ -24,10 +24,10 @@ func TestSessionQueries(t *testing.T) {
 		tag := sid.New().String()
 		id := insert(t, q, dict(tag))
 		wantDict(t, q, id, dict(tag))
-		if _, err := q.InsertSession(ctx, db.InsertSessionParams{
+		if n, err := q.InsertSession(ctx, db.InsertSessionParams{
 			SessionID: id, Audience: audience, UserDict: `{}`, Lifetime: time.Hour,
-		}); !errors.Is(err, pgx.ErrNoRows) {
-			t.Errorf("InsertSession of the same id: %v; want no rows", err)
+		}); n != 0 || err != nil {
+			t.Errorf("InsertSession of the same id = %d, %v; want none", n, err)
 		}
 		if _, err := q.GetSession(ctx, db.GetSessionParams{SessionID: id, Audience: "another"}); !errors.Is(err, pgx.ErrNoRows) {
 			t.Errorf("GetSession of another audience: %v; want no rows", err)

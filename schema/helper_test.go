@@ -14,11 +14,11 @@ import (
 // setup returns a pool on a database that no migration has touched, and goose
 // for it. A table that has been distributed cannot go back there: its key's type
 // may not change any more.
-func setup(t *testing.T) (*pgxpool.Pool, *goose.Provider) {
+func setup(t *testing.T, configure ...func(*pgxpool.Config)) (*pgxpool.Pool, *goose.Provider) {
 	t.Helper()
 	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	t.Parallel()
-	pool := sessiontest.NewPool(t)
+	pool := sessiontest.NewPool(t, configure...)
 	migrations := suite.Migrations(t, pool)
 	if _, err := migrations.DownTo(t.Context(), 0); err != nil {
 		t.Fatal(err)

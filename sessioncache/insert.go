@@ -36,7 +36,7 @@ func (s *store) insert(ctx context.Context, session insertion) (stored bool, err
 
 func (s *store) insertSingle(ctx context.Context, session insertion) (stored bool, err error) {
 	s.noteStored()
-	_, err = retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (string, error) {
+	rows, err := retryWrite(ctx, s, func(ctx context.Context, queries *db.Queries) (int64, error) {
 		return queries.InsertSession(ctx, db.InsertSessionParams{
 			SessionID:   session.id,
 			Audience:    s.config.audience,
@@ -50,7 +50,7 @@ func (s *store) insertSingle(ctx context.Context, session insertion) (stored boo
 			Device:      session.device,
 		})
 	})
-	return found(err)
+	return rows > 0, err
 }
 
 // insertBatch stores the sessions of several callers. If several have one id, the first
