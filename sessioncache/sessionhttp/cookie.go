@@ -35,7 +35,7 @@ type cookies[T any] struct {
 func (m *Manager[T]) setCookies(ctx context.Context, w http.ResponseWriter, s *requestSession[T], set cookies[T]) {
 	s.response.cookieSet.Store(true)
 	m.warnOfPlainHTTP(ctx, s.request)
-	m.expireOthers(w, s)
+	m.expireOthers(w, s, scopePaths(s.request))
 	cookie := m.cookie(m.config.sessionCookie, set.token.Reveal(), set.remaining, set.persistent)
 	cookie.HttpOnly = true
 	s.response.setCookie(w, cookie)
@@ -71,7 +71,7 @@ func (m *Manager[T]) profileOf(set cookies[T]) (*http.Cookie, error) {
 // clearCookies removes both cookies from the browser.
 func (m *Manager[T]) clearCookies(w http.ResponseWriter, s *requestSession[T]) {
 	s.response.cookieSet.Store(true)
-	m.expireOthers(w, s)
+	m.expireOthers(w, s, scopePaths(s.request))
 	cookie := m.cookie(m.config.sessionCookie, "", -1, false)
 	cookie.HttpOnly = true
 	s.response.setCookie(w, cookie)

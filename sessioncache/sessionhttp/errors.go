@@ -84,7 +84,8 @@ func failed(op string, err error) error {
 // for [ErrNotFresh]. The address has the page that the request was for as ?next=, unless it
 // is longer than 2,000 bytes ([Manager.Next]). All other requests, and those without such a
 // page, go to the error handler; [WithErrorHandler] describes the default. The answer does
-// not show the cause.
+// not show the cause. If the request had several session cookies, the answer removes those
+// of other paths than the root.
 //
 // If the client has gone, which ends the request's context, and a call failed because of
 // that, Error only logs it, at level Debug, and sets the status 499.
@@ -95,6 +96,9 @@ func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
 			w.WriteHeader(statusClientGone)
 		}
 		return
+	}
+	if errors.Is(err, errSeveralCookies) && !m.headersSent(r) {
+		m.heal(w, r)
 	}
 	page := ""
 	switch {

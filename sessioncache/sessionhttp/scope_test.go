@@ -58,7 +58,7 @@ func (v visitor) cookies(name string) (n int) {
 }
 
 // TestOtherScopes: a browser with session cookies of several scopes is healed by the next
-// login or logout.
+// login or logout, and by a page that refuses them if none of them is of the root.
 func TestOtherScopes(t *testing.T) {
 	s := setup(t)
 	const address = "https://www.shop.example.com/account/login?next=/"
@@ -67,16 +67,17 @@ func TestOtherScopes(t *testing.T) {
 		options []sessionhttp.Option
 		cookie  string
 		planted []planted
-		lines   int // that Login sets
+		lines   int  // that Login sets
+		healed  bool // by a page
 	}{
 		"WithDomain was added": {[]sessionhttp.Option{sessionhttp.WithInsecureCookies(), sessionhttp.WithDomain("example.com")}, "session",
-			[]planted{{"", "/"}}, 16},
+			[]planted{{"", "/"}}, 16, false},
 		"WithDomain was removed": {[]sessionhttp.Option{sessionhttp.WithInsecureCookies()}, "session",
-			[]planted{{"example.com", "/"}}, 16},
+			[]planted{{"example.com", "/"}}, 16, false},
 		"WithDomain was changed": {[]sessionhttp.Option{sessionhttp.WithDomain("Example.com")}, "__Secure-session",
-			[]planted{{"shop.example.com", "/"}, {"www.shop.example.com", "/"}}, 16},
+			[]planted{{"shop.example.com", "/"}, {"www.shop.example.com", "/"}}, 16, false},
 		"other paths": {[]sessionhttp.Option{sessionhttp.WithDomain("shop.example.com")}, "__Secure-session",
-			[]planted{{"", "/account"}, {"example.com", "/account/"}, {"shop.example.com", "/account/login"}}, 16},
+			[]planted{{"", "/account"}, {"example.com", "/account/"}, {"shop.example.com", "/account/login"}}, 16, true},
 	} {
 		sessions := sessionhttp.New(s.cache, append(test.options, sessionhttp.WithEvents(s.events.record))...)
 		v, ed := newVisitor(t, address), newUser()
@@ -100,6 +101,15 @@ func TestOtherScopes(t *testing.T) {
 		if events := s.events.take(); len(events) != 1 || !strings.Contains(fmt.Sprint(events[0].Reason), "several cookies") {
 			t.Errorf("%s: events %+v; want one that says several cookies", name, events)
 		}
+		response, _ = v.visit(t, sessions, func(w http.ResponseWriter, r *http.Request) error {
+			sessions.Require(never(t)).ServeHTTP(w, r)
+			return nil
+		})
+		wantScopes(t, name, response, test.lines*3/4) // three of four paths
+		if _, err := v.visit(t, sessions, current); (err == nil) != test.healed || test.healed && v.cookies(test.cookie) != 1 {
+			t.Errorf("%s: after Require: %v, with %d cookies", name, err, v.cookies(test.cookie))
+		}
+		plant()
 		response, err = v.visit(t, sessions, login)
 		if err != nil {
 			t.Errorf("%s: Login = %v", name, err)
