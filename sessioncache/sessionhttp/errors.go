@@ -98,7 +98,7 @@ func (m *Manager[T]) Error(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	if errors.Is(err, errSeveralCookies) && !m.headersSent(r) {
-		m.heal(w, r)
+		m.expirePathCookies(w, r)
 	}
 	page := ""
 	switch {

@@ -30,10 +30,10 @@ func scopeOf(line string) scope {
 	return scope{strings.ToLower(strings.TrimPrefix(cookie.Domain, ".")), cookie.Path}
 }
 
-// heal removes the cookies that lock this page only. A login is not sent them. It is sent those
-// of the root, and removes them: not this page, because some browsers take a cookie of the
-// host's domain for the service's own, which may be a new one by now.
-func (m *Manager[T]) heal(w http.ResponseWriter, r *http.Request) {
+// expirePathCookies removes the session cookies that only this page is sent, and a login is
+// not. Those of the root are left to the login: some browsers take a cookie of the host's
+// domain for the service's own, which may be a new one by now.
+func (m *Manager[T]) expirePathCookies(w http.ResponseWriter, r *http.Request) {
 	s, err := m.lock(r.Context())
 	if err != nil {
 		return
@@ -43,10 +43,10 @@ func (m *Manager[T]) heal(w http.ResponseWriter, r *http.Request) {
 	m.expireOthers(w, s, scopePaths(s.request)[1:])
 }
 
-// expireOthers removes the session cookies of paths in other scopes from the browser, if the request
-// had several. Otherwise they would lock the user out again: they are from a time before
-// WithDomain was changed, or another host of the domain has set them. Browsers accept no
-// cookie with the prefix __Host- in another scope.
+// expireOthers removes the session cookies of these paths in other scopes from the browser,
+// if the request had several. Otherwise they would lock the user out again: they are from a
+// time before WithDomain was changed, or another host of the domain has set them. Browsers
+// accept no cookie with the prefix __Host- in another scope.
 func (m *Manager[T]) expireOthers(w http.ResponseWriter, s *requestSession[T], paths []string) {
 	if !s.credentials.several || strings.HasPrefix(m.config.sessionCookie, "__Host-") {
 		return
