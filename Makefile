@@ -132,7 +132,7 @@ lint: compiler ## run golangci-lint
 ##@ Measure
 
 .PHONY: bench
-bench: postgresql ## measure against others (10 minutes; redis-server)
+bench: postgresql ## measure against others (17 minutes; redis-server)
 	cd bench && go run . $(ARGS)
 
 .PHONY: scale

@@ -1,7 +1,7 @@
 // Bench compares sessioncache with other session stores, all in one run. Samples of all
 // targets alternate, so that whatever else the machine does affects each of them.
 //
-//	make bench                        (from the module's root: everything, about ten minutes)
+//	make bench                        (from the module's root: everything, 17 minutes)
 //	go run . -callers 64 -rounds 3    (a part of it)
 //	go run . -help
 //
