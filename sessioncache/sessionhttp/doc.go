@@ -11,7 +11,7 @@
 // # The cookies
 //
 // The session cookie, __Host-session, holds a token. The token's handle names the
-// session, and its secret, 256 random bits, opens it. The database holds a digest instead
+// session, and its secret, of which 240 bits are random, opens it. The database holds a digest instead
 // of the secret: the table, its backups and logs reveal no token. The cookie is Secure,
 // HttpOnly and SameSite=Lax, and for this host only. It is persistent and lasts as long
 // as the session can live ([WithBrowserSessionCookie] and [Remember] change that). The

@@ -59,6 +59,8 @@ func (m *Manager[T]) Require(next http.Handler) http.Handler {
 // identity within the last d, at login or by [Manager.Reauthenticated]. Otherwise a
 // browser that navigates is redirected to the re-authentication page, and all other
 // requests are answered 401. Requests without a login are answered as in Require.
+//
+// Protect the page that shows a form, too: a POST is not repeated after the redirect.
 func (m *Manager[T]) RequireFresh(d time.Duration, next http.Handler) http.Handler {
 	return m.require(next, func(session sessioncache.Session[T]) error {
 		if session.SinceAuthenticated() > d {

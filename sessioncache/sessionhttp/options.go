@@ -230,6 +230,9 @@ func WithProfile[T any](choose func(user T) any) Option {
 // ([Manager.RequireFresh]), with ?next= as for [WithLoginPage]. The path is a path of this
 // service; a URL of another site panics.
 //
+// Put the page behind [Manager.Require]. When it has checked the user's password, it calls
+// [Manager.Reauthenticated] and redirects to [Manager.Next].
+//
 // Default: the answer is 401.
 func WithReauthenticationPage(path string) Option {
 	checkPage("WithReauthenticationPage", path)

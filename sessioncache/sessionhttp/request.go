@@ -73,7 +73,10 @@ func (m *Manager[T]) setFake(s *requestSession[T], login *fake.Login) {
 	s.fake, s.read, s.known = true, true, true
 	s.session = sessioncache.Session[T]{
 		Handle: login.Handle, User: user, UserID: m.fakeUserID(user), State: sessioncache.StateLive,
-		CreatedAt: now, AuthenticatedAt: now, ExpiresAt: now.Add(lifetime), Deadline: now.Add(lifetime), TTL: lifetime,
+		CreatedAt: now, AuthenticatedAt: now, LastUsedAt: now, ExpiresAt: now.Add(lifetime), Deadline: now.Add(lifetime), TTL: lifetime,
+	}
+	if m.config.device != nil {
+		s.session.Device = m.config.device(login.Request)
 	}
 }
 

@@ -24,7 +24,7 @@ type Session[T any] struct {
 	LastUsedAt time.Time
 
 	ExpiresAt time.Time // with an idle timeout, use extends it up to Deadline
-	Deadline  time.Time
+	Deadline  time.Time // the latest end; a new login or a re-authentication sets another
 
 	TTL time.Duration // until ExpiresAt, at the time of the lookup
 
@@ -88,6 +88,8 @@ func (m *Manager[T]) Current(ctx context.Context) (Session[T], error) {
 }
 
 // Sessions lists the live sessions of the request's user, newest first, at most a thousand.
+// [WithDevice] names them, and with sessioncache.WithIdleTimeout they have a time of their
+// last use.
 func (m *Manager[T]) Sessions(ctx context.Context) ([]Session[T], error) {
 	const op = "sessions"
 	owner, err := m.findLocked(ctx, op, m.findOwner)

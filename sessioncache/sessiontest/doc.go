@@ -9,6 +9,10 @@
 //		…
 //	}
 //
+// A test of a whole service by HTTP serves it with [net/http/httptest.NewTLSServer] and gives
+// the server's client a [net/http/cookiejar.Jar]: over plain HTTP the jar would not send the
+// Secure cookies of sessionhttp.
+//
 // In a program, [Start] returns a server and [Server.NewDatabase] a database.
 //
 // # Which server

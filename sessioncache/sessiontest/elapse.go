@@ -12,9 +12,11 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 )
 
-// Elapse makes a session older by d, so that a test of its expiry need not wait. A
-// negative d makes it younger. session is the session's id or handle, and database is
-// where it is stored. The test fails if there is no such session.
+// Elapse makes a session older by d, so that a test of its expiry, or of
+// sessionhttp's RequireFresh, need not wait: all its times move. A negative d makes it
+// younger. session is the session's id or handle, a sid.ID or sid.Handle
+// (sid.ParseHandle reads one that is a string), and database is where it is stored. The
+// test fails if there is no such session.
 func Elapse(tb testing.TB, database sessioncache.DB, session fmt.Stringer, d time.Duration) {
 	tb.Helper()
 	// Through UTC, because a distributed table allows no addition to a timestamptz

@@ -61,7 +61,7 @@ var ada = account{ID: "u1", Name: "Ada"}
 
 func TestAs(t *testing.T) {
 	t.Parallel()
-	sessions := newManager[account](t)
+	sessions := newManager[account](t, sessionhttp.WithDevice(func(r *http.Request) string { return "device of " + r.URL.Path }))
 	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := r.Context()
 		if user, ok, err := sessions.User(ctx); user != ada || !ok || err != nil {
@@ -76,6 +76,9 @@ func TestAs(t *testing.T) {
 		current, err := sessions.Current(ctx)
 		if err != nil || !current.Current || current.User != ada || current.Handle == "" || current.TTL != time.Hour || time.Since(current.AuthenticatedAt) > time.Minute {
 			t.Errorf("Current = %+v, %v", current, err)
+		}
+		if current.Device != "device of /account" || current.LastUsedAt != current.CreatedAt {
+			t.Errorf("Current = %+v", current)
 		}
 		if list, err := sessions.Sessions(ctx); err != nil || len(list) != 1 || list[0] != current {
 			t.Errorf("Sessions = %+v, %v; want %+v", list, err, current)

@@ -2,6 +2,7 @@
 package fake
 
 import (
+	"net/http"
 	"sync"
 
 	"github.com/rhaptos/sessiondb/sid"
@@ -16,6 +17,8 @@ type Key struct {
 type Login struct {
 	Handle sid.Handle
 	User   any // of the Manager's type
+
+	Request *http.Request // that is logged in
 
 	// The request session, if the handler is called without the middleware.
 	Once    sync.Once
