@@ -90,11 +90,15 @@ func (q *Queries) DeleteUserSession(ctx context.Context, arg DeleteUserSessionPa
 }
 
 const deleteUserSessions = `-- name: DeleteUserSessions :many
-DELETE FROM session_cache
-WHERE audience = $1
-  AND user_id = $2::text
-  AND sessionid <> ALL ($3::_uuid)
-RETURNING sessionid, (session_endutc >= statement_timestamp())::boolean AS live
+WITH ended AS (
+    DELETE FROM session_cache
+    WHERE audience = $1
+      AND user_id = $2::text
+      AND sessionid <> ALL ($3::_uuid)
+    RETURNING sessionid, session_endutc
+)
+SELECT sessionid, (session_endutc >= statement_timestamp())::boolean AS live
+FROM ended
 `
 
 type DeleteUserSessionsParams struct {
@@ -112,6 +116,8 @@ type DeleteUserSessionsRow struct {
 // except those of except_handles. It returns their ids, and which of them were live. It
 // also ends a session that is being renewed at the same moment, but not one that is
 // being issued. Anonymous sessions belong to no user.
+//
+// (RETURNING of a distributed table allows no function of the time.)
 func (q *Queries) DeleteUserSessions(ctx context.Context, arg DeleteUserSessionsParams) ([]*DeleteUserSessionsRow, error) {
 	rows, err := q.db.Query(ctx, deleteUserSessions, arg.Audience, arg.UserID, arg.ExceptHandles)
 	if err != nil {

@@ -46,6 +46,7 @@ func TestRules(t *testing.T) {
 	}
 	forbidden := regexp.MustCompile(`(?i)\bnow\(\)|\bcurrent_timestamp\b|\bclock_timestamp\b|\bctid\b|\bmerge\b|SET sessionid`)
 	printed := regexp.MustCompile(`::timestamptz\b`)
+	timedReturning := regexp.MustCompile(`RETURNING[^)]*\bstatement_timestamp\(\)`)
 	for name, statement := range statements(t) {
 		secret, ok := secrets[name]
 		if !ok && !maintenance[name] {
@@ -67,6 +68,9 @@ func TestRules(t *testing.T) {
 		// writes its own row first, and then changes the session, deadlocks with its like.
 		if strings.Contains(statement, "FOR UPDATE") && !strings.HasPrefix(statement, "DELETE") {
 			t.Errorf("%s says FOR UPDATE and deletes nothing; want FOR NO KEY UPDATE", name)
+		}
+		if timed := timedReturning.FindString(statement); timed != "" {
+			t.Errorf("%s says %q, which a distributed table does not allow", name, timed)
 		}
 		delete(secrets, name)
 		delete(maintenance, name)

@@ -33,11 +33,17 @@ WHERE sessionid = @handle
 -- except those of except_handles. It returns their ids, and which of them were live. It
 -- also ends a session that is being renewed at the same moment, but not one that is
 -- being issued. Anonymous sessions belong to no user.
-DELETE FROM session_cache
-WHERE audience = @audience
-  AND user_id = @user_id::text
-  AND sessionid <> ALL (@except_handles::_uuid)
-RETURNING sessionid, (session_endutc >= statement_timestamp())::boolean AS live;
+--
+-- (RETURNING of a distributed table allows no function of the time.)
+WITH ended AS (
+    DELETE FROM session_cache
+    WHERE audience = @audience
+      AND user_id = @user_id::text
+      AND sessionid <> ALL (@except_handles::_uuid)
+    RETURNING sessionid, session_endutc
+)
+SELECT sessionid, (session_endutc >= statement_timestamp())::boolean AS live
+FROM ended;
 
 -- name: GetIsolation :one
 -- GetIsolation returns the isolation level of the transaction.
