@@ -168,3 +168,14 @@ func (t *Tx[T]) Renew() error {
 func (t *Tx[T]) Update(change func(user *T) error, options ...sessioncache.UpdateOption) error {
 	return t.do("update", func() error { return t.change.update(change, options) })
 }
+
+// Handle returns the handle of the request's session, a user's or a visitor's, as it is in the
+// transaction: after Login that of the new session. It is for rows of your own that refer to
+// the session. Without a session the error is [ErrNoSession].
+func (t *Tx[T]) Handle() (sid.Handle, error) {
+	session, err := t.change.find(t.change.manager.find)
+	if err != nil {
+		return sid.Handle{}, failed("handle", err)
+	}
+	return session.Handle, nil
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
+	"github.com/rhaptos/sessiondb/sid"
 )
 
 // failingCommits has a transaction fail when it is to be committed if it has inserted
@@ -373,6 +374,46 @@ func TestSavepoints(t *testing.T) {
 				t.Errorf("%s in %s, then Renew: the cookie is the former one", name, how)
 			}
 			b.wantUser(t, ed)
+		}
+	}
+}
+
+// TestTxHandle: rows of the application can move from the session before a login to the one
+// after it. A handle with a wrong secret names no session.
+func TestTxHandle(t *testing.T) {
+	s := setup(t)
+	users := loginTo(t, s.sessions, "", newUser())
+	for name, test := range map[string]struct {
+		token string
+		want  error
+	}{
+		"a visitor":      {beginFor(t, s.sessions, account{}), nil},
+		"no cookie":      {"", sessionhttp.ErrNoCookie},
+		"a wrong secret": {otherSecret(users), sessionhttp.ErrUnknownSession},
+		"a user":         {users, nil},
+	} {
+		var before, after sid.Handle
+		set, _, err := attempt(t.Context(), s.sessions, test.token, func(w http.ResponseWriter, r *http.Request) error {
+			return s.sessions.Tx(w, r, func(_ pgx.Tx, session *sessionhttp.Tx[account]) (err error) {
+				if before, err = session.Handle(); !errors.Is(err, test.want) {
+					t.Errorf("%s: Handle = %v; want %v", name, err, test.want)
+				}
+				if err := session.Login(newUser()); err != nil {
+					return err
+				}
+				after, err = session.Handle()
+				return err
+			})
+		})
+		if err != nil || after != handleOf(t, set) {
+			t.Errorf("%s: after Login the handle is %s, not that of the cookie; %v", name, after, err)
+		}
+		var want sid.Handle
+		if test.want == nil {
+			want = handleOf(t, test.token)
+		}
+		if before != want {
+			t.Errorf("%s: before Login the handle is %s; want %s", name, before, want)
 		}
 	}
 }
