@@ -9,8 +9,8 @@
 // shows the handles of sessions with tokens. A handle gives no access. The commands delete
 // and revoke end sessions of both kinds.
 //
-// Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 the
-// database does not answer.
+// Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 no usable
+// answer of the database.
 package main
 
 import (
@@ -24,8 +24,10 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
@@ -40,13 +42,13 @@ const (
 
 const description = `Manage the sessions in a PostgreSQL database.
 
-It connects to DATABASE_URL, or as psql does by PGHOST, PGDATABASE and so on.
+It connects to DATABASE_URL, or as psql does by PGHOST, PGDATABASE and so on, within five seconds or ?connect_timeout=. Statements have no time limit but ?statement_timeout=10s.
 
-A plain session has an id, which gives access: get and set are for these. A session with a token has a handle, which gives no access: list shows it. The commands delete and revoke end sessions of both kinds, say how many, and exit with 3 if there was none. They count expired sessions that are not purged yet, too.
+A plain session has an id, which gives access: get and set are for these. A session with a token has a handle, which gives no access: list shows it. The commands delete and revoke end sessions of both kinds, say how many, and exit with 3 if there was none. They count expired sessions that are not purged yet, too, except by --user.
 
 With --json, times are RFC 3339 in UTC and durations are seconds. The help of each command shows its JSON.
 
-Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 the database does not answer.`
+Exit codes: 0 success, 1 failure or Ctrl-C, 2 wrong usage, 3 no such session, 4 no usable answer of the database.`
 
 // commands is the command line.
 type commands struct {
@@ -182,7 +184,7 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.W
 	err = parsed.Run(&environment{ctx, in, out, errOut, raw, terminal, commands.DatabaseURL}, parsed)
 	code = exitCode(ctx, err)
 	if err != nil {
-		fmt.Fprintln(errOut, "sessionctl:", message(err))
+		fmt.Fprintln(errOut, "sessionctl:", message(ctx, err))
 	}
 	if code == exitUnavailable && commands.DatabaseURL == "" {
 		fmt.Fprintln(errOut, "DATABASE_URL is not set: sessionctl has used PGHOST, PGDATABASE and so on, or their defaults")
@@ -191,8 +193,12 @@ func run(ctx context.Context, arguments []string, in io.Reader, out, errOut io.W
 }
 
 // message is an error for people, who do not know the names of Go packages.
-func message(err error) string {
-	return strings.ReplaceAll(err.Error(), "sessioncache: ", "")
+func message(ctx context.Context, err error) string {
+	text := strings.ReplaceAll(err.Error(), "sessioncache: ", "")
+	if ctx.Err() != nil { // the database is not at fault
+		text = strings.ReplaceAll(text, sessioncache.ErrUnavailable.Error()+": "+context.Canceled.Error(), "interrupted")
+	}
+	return text
 }
 
 func exitCode(ctx context.Context, err error) int {
@@ -223,12 +229,25 @@ func (e *environment) withCache(work func(cache *cache) error, options ...sessio
 
 // withPool connects to the database and calls work with the pool.
 func (e *environment) withPool(work func(pool *pgxpool.Pool) error) error {
-	pool, err := pgxpool.New(e, e.url)
+	config, err := pgxpool.ParseConfig(e.url)
 	if err != nil {
 		return badURL(err)
 	}
+	limitConnecting(&config.ConnConfig.Config)
+	pool, err := pgxpool.NewWithConfig(e, config)
+	if err != nil {
+		return err
+	}
 	defer pool.Close()
 	return work(pool)
+}
+
+// limitConnecting has an operator not wait for a server that accepts connections and does not
+// answer.
+func limitConnecting(config *pgconn.Config) {
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 5 * time.Second
+	}
 }
 
 // badURL is the error for a connection string that is none. The error of pgx hides the

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -160,7 +161,9 @@ func TestMistakes(t *testing.T) {
 	o.do(exitFailed, "set")
 	id := sid.New().String()
 	o.do(0, "set", id, "--user-json", "{}")
-	o.do(exitFailed, "set", id, "--user-json", "{}") // a conflict
+	if _, errOut := o.both(exitFailed, "set", id, "--user-json", "{}"); !strings.Contains(errOut, "that session has ended") {
+		t.Errorf("a conflict: %s", errOut)
+	}
 	o.do(exitNoSession, "get", id)
 	o.url = "postgres://127.0.0.1:1/nowhere?connect_timeout=1"
 	o.do(exitUnavailable, "stats")
@@ -270,6 +273,37 @@ func TestWatchEndsWithTheOperator(t *testing.T) {
 	code := run(ctx, []string{"--database-url", o.url, "watch", "--every", "1h"}, strings.NewReader(""), &out, &errOut, false)
 	if code != 0 {
 		t.Errorf("exit code %d\n%s", code, &errOut)
+	}
+}
+
+// TestInterrupted: Ctrl-C is not an outage.
+func TestInterrupted(t *testing.T) {
+	o := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, arguments := range [][]string{{"purge"}, {"stats"}, {"revoke", "--user", "u", "--yes"}, {"list", "--user", "u"}} {
+		var out, errOut bytes.Buffer
+		code := run(ctx, append([]string{"--database-url", o.url}, arguments...), strings.NewReader(""), &out, &errOut, false)
+		if code != exitFailed || !strings.Contains(errOut.String(), "interrupted") || strings.Contains(errOut.String(), "unavailable") {
+			t.Errorf("%s: exit code %d, %s", arguments, code, &errOut)
+		}
+	}
+}
+
+// TestServerThatNeverAnswers: connecting ends, also where the connection string sets no limit.
+func TestServerThatNeverAnswers(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for _, command := range []string{"reindex", "migrate status"} { // which are not tried again
+		var out, errOut bytes.Buffer
+		arguments := append([]string{"--database-url", "postgres://u@" + listener.Addr().String() + "/d?sslmode=disable"}, strings.Fields(command)...)
+		if code := run(t.Context(), arguments, strings.NewReader(""), &out, &errOut, false); code != exitUnavailable {
+			t.Errorf("%s: exit code %d, %s", command, code, &errOut)
+		}
 	}
 }
 

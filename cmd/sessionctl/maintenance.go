@@ -11,7 +11,7 @@ import (
 )
 
 type purgeCommand struct {
-	Budget time.Duration `help:"Stop after this time. The next purge removes the rest."`
+	Budget time.Duration `help:"Stop after this time; the next purge removes the rest (default: no limit)."`
 	Quiet  bool          `short:"q" xor:"output" help:"Print only errors."`
 	JSON   bool          `xor:"output" help:"Print JSON, and no progress."`
 }

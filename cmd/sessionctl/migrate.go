@@ -113,6 +113,7 @@ func (e *environment) migrate(asJSON bool, work func(db *sql.DB, migrations *goo
 	if err != nil {
 		return badURL(err)
 	}
+	limitConnecting(&config.Config)
 	out := e.out
 	if asJSON {
 		out = e.errOut

@@ -46,7 +46,7 @@ func (c *getCommand) Run(e *environment) error {
 
 type setCommand struct {
 	application
-	ID       string        `arg:"" optional:"" help:"The session's id (default: a new one)."`
+	ID       string        `arg:"" optional:"" help:"The session's id (default: a new one). An id is used once: a plain session that has it already ends."`
 	UserJSON string        `name:"user-json" placeholder:"JSON" help:"The user's JSON (default: read from standard input)."`
 	Lifetime time.Duration `default:"1h" help:"How long the session lives."`
 	JSON     bool          `help:"Print JSON."`
@@ -76,7 +76,11 @@ func (c *setCommand) Run(e *environment) error {
 		id = sid.New().String()
 	}
 	return e.withCache(func(cache *cache) error {
-		if err := cache.Set(e, id, json.RawMessage(user)); err != nil {
+		err := cache.Set(e, id, json.RawMessage(user))
+		if errors.Is(err, sessioncache.ErrConflict) {
+			err = fmt.Errorf("%w; if a plain session had it, that session has ended", err)
+		}
+		if err != nil {
 			return err
 		}
 		if c.JSON {

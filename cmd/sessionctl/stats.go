@@ -100,12 +100,12 @@ func (c *watchCommand) Run(e *environment) error {
 			case err != nil && before == nil:
 				return err
 			case err != nil && c.JSON:
-				document := map[string]any{"time": time.Now().UTC(), "error": message(err)}
+				document := map[string]any{"time": time.Now().UTC(), "error": message(e, err)}
 				if err := e.printJSON(document); err != nil {
 					return err
 				}
 			case err != nil: // an outage may end: watch goes on
-				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), message(err))
+				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), message(e, err))
 			default:
 				now := &sample{stats, time.Now()}
 				if err := show(now, before); err != nil {
