@@ -79,11 +79,11 @@ func pinnedTools(t *testing.T, page string) (folder string) {
 		t.Fatal(err)
 	}
 	folder = t.TempDir()
-	for _, line := range regexp.MustCompile(`(?m)^//go:generate (go run (?:.* )?(\S+/(\w+)@\S+))`).FindAllStringSubmatch(string(tools), -1) {
-		if install := "go install " + line[2] + "\n"; !strings.Contains(page, install) {
+	for _, line := range regexp.MustCompile(`(?m)^//go:generate (go run (?:.* )?\S+/(\w+)@\S+)`).FindAllStringSubmatch(string(tools), -1) {
+		if install := "go install" + strings.TrimPrefix(line[1], "go run") + "\n"; !strings.Contains(page, install) {
 			t.Errorf("the page does not say: %s", install)
 		}
-		path := filepath.Join(folder, line[3])
+		path := filepath.Join(folder, line[2])
 		write(t, path, "#!/bin/sh\nexec "+line[1]+" \"$@\"\n")
 		if err := os.Chmod(path, 0o755); err != nil {
 			t.Fatal(err)
