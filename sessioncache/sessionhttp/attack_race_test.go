@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,10 +37,7 @@ func TestRenewInFlight(t *testing.T) {
 						return err
 					}
 					// Eleven seconds of other work.
-					if _, err := tx.Exec(r.Context(), "UPDATE session_cache SET renewedutc = renewedutc - interval '11 seconds' WHERE sessionid = $1",
-						handleOf(t, token).String()); err != nil {
-						return err
-					}
+					sessiontest.Elapse(t, tx, handleOf(t, token), 11*time.Second)
 					go func() { // the user's other tab, just before the commit
 						defer close(done)
 						_, _, result = attempt(t.Context(), s.sessions, token, call(s))

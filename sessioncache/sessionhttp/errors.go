@@ -82,10 +82,10 @@ func failed(op string, err error) error {
 // Error answers a request that failed. A browser that navigates is redirected to the page
 // of [WithLoginPage] for [ErrNoSession], and to the page of [WithReauthenticationPage]
 // for [ErrNotFresh]. After a GET or HEAD, the address has the page that the request was for
-// as ?next=, unless it is longer than 2,000 bytes ([Manager.Next]). All other requests, and those without such a
-// page, go to the error handler; [WithErrorHandler] describes the default. The answer does
-// not show the cause. If the request had several session cookies, the answer removes those
-// of other paths than the root.
+// as ?next=, unless it is longer than 2,000 bytes ([Manager.Next]). All other requests, and
+// those without such a page, go to the error handler; [WithErrorHandler] describes the
+// default. The answer does not show the cause. If the request had several session cookies,
+// the answer removes those of other paths than the root.
 //
 // If the client has gone, which ends the request's context, and a call failed because of
 // that, Error only logs it, at level Debug, and sets the status 499.
