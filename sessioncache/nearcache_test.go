@@ -434,28 +434,38 @@ func (g *answerGate) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.Trace
 	}
 }
 
-// TestLookupUnderWay: what a lookup brings that was sent before an own change is not kept,
-// though its answer comes after it.
+// TestLookupUnderWay: a lookup that begins after a change does not join one that was sent
+// before it, and what that one brings is not kept, though its answer comes after the change.
 func TestLookupUnderWay(t *testing.T) {
 	t.Parallel()
-	g := &answerGate{query: "GetSession", answered: make(chan struct{}), release: make(chan struct{})}
-	pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.ConnConfig.Tracer = g })
-	near := sessioncache.New[raw](pool, sessioncache.WithNearCache(10))
-	ctx, id := t.Context(), newID()
-	if err := near.Set(ctx, id, userOf("u")); err != nil {
-		t.Fatal(err)
+	before, after := string(userOf("u")), `{"user_id":"u","n":1}`
+	for name, whileItWaits := range map[string]bool{"it comes first": false, "a later lookup comes first": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &answerGate{query: "GetSession", answered: make(chan struct{}), release: make(chan struct{})}
+			pool := sessiontest.NewPool(t, func(c *pgxpool.Config) { c.ConnConfig.Tracer = g })
+			near := sessioncache.New[raw](pool, sessioncache.WithNearCache(10))
+			id := set(t, near, raw(before))
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // for what would join
+			defer cancel()
+			g.holds.Store(true)
+			var early sync.WaitGroup
+			early.Go(func() { wantUser(t, near, id, before) })
+			<-g.answered
+			change := func(user *raw) error { *user = raw(after); return nil }
+			if _, err := near.Update(ctx, id, change, sessioncache.Unawaited()); err != nil {
+				t.Error(err)
+			}
+			if whileItWaits {
+				if user, ok, err := near.Get(ctx, id); err != nil || !ok || string(user) != after {
+					t.Errorf("beside a lookup under way: Get = %s, %v, %v; want %s", user, ok, err, after)
+				}
+			}
+			close(g.release)
+			early.Wait()
+			wantUser(t, near, id, after)
+		})
 	}
-	g.holds.Store(true)
-	var lookup sync.WaitGroup
-	lookup.Go(func() { wantUser(t, near, id, string(userOf("u"))) })
-	<-g.answered
-	change := func(user *raw) error { *user = raw(`{"user_id":"u","n":1}`); return nil }
-	if _, err := near.Update(ctx, id, change, sessioncache.Unawaited()); err != nil {
-		t.Error(err)
-	}
-	close(g.release)
-	lookup.Wait()
-	wantUser(t, near, id, `{"user_id":"u","n":1}`)
 }
 
 // TestChangeWhoseContextEndsWhileItWaits has happened, and says so.

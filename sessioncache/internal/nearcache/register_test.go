@@ -13,9 +13,10 @@ import (
 )
 
 // TestRegister runs three processes on one value, in time that the test makes: lookups and
-// changes take up to 300 ms each, their answers come in any order, and the clocks of the
-// processes run at rates from 0.92 to 1.08. No Get that begins after a change has returned
-// shows what was before, and a process sees its own changes at once.
+// changes take up to 300 ms each, their answers come in any order, the clocks of the processes
+// run at rates from 0.92 to 1.08, and one of the two clocks of each process fails. No Get that
+// begins after a change has returned shows what was before, and a process sees its own changes
+// at once.
 func TestRegister(t *testing.T) {
 	t.Parallel()
 	rounds := 200
@@ -41,9 +42,9 @@ func register(t *testing.T, seed uint64) {
 	begun, id := time.Now(), sid.New()
 	processes := make([]*process, 3)
 	for i, rate := range []float64{0.92, 1, 1.08} {
+		fails := clockFaults[random.IntN(len(clockFaults))]
 		processes[i] = &process{rate: rate, cache: nearcache.New(10, func() nearcache.Instant {
-			n := int64(float64(time.Since(begun)) * rate)
-			return nearcache.Instant{Mono: n, Wall: n}
+			return fails(int64(float64(time.Since(begun)) * rate))
 		})}
 	}
 	pause := func(most time.Duration) { time.Sleep(random.duration(most)) }
@@ -88,6 +89,20 @@ func register(t *testing.T, seed uint64) {
 	if hits.Load() == 0 {
 		t.Errorf("seed %d: memory was not used", seed)
 	}
+}
+
+// clockFaults read both clocks at a time since the beginning, in nanoseconds. One of them is
+// wrong.
+var clockFaults = []func(at int64) nearcache.Instant{
+	func(at int64) nearcache.Instant { // the wall clock is set again and again, forward or back
+		const period = int64(300 * time.Millisecond)
+		step := rand.New(rand.NewPCG(uint64(at/period), 0)).Int64N(int64(time.Second)) - int64(time.Second)/2
+		return nearcache.Instant{Mono: at, Wall: at + step}
+	},
+	func(at int64) nearcache.Instant { // the monotonic clock stands still, most of the time
+		const period, runs = int64(600 * time.Millisecond), int64(150 * time.Millisecond)
+		return nearcache.Instant{Mono: at/period*runs + min(at%period, runs), Wall: at}
+	},
 }
 
 // random is a source of durations for several goroutines.
