@@ -5,16 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sid"
 )
-
-// lease is how long a near cache may show what was before a change that did not wait.
-const lease = instant(200 * time.Millisecond)
 
 // changeKind is a way to change a session.
 type changeKind string
@@ -72,9 +68,9 @@ func (n *node) change(c change) (o outcome) {
 	o.End = now()
 	if slices.Contains(unawaited, c.Kind) {
 		o.Own = true
-		o.End += lease
+		o.End += instant(n.Lease)
 	} else if slices.Contains(rawUnawaited, c.Kind) {
-		o.End += lease
+		o.End += instant(n.Lease)
 	}
 	switch {
 	case err == nil:

@@ -20,7 +20,7 @@ func leaseAnswersCut(t *testing.T) leaseEnvironment {
 	env := leaseOn(startWithTable(t))
 	var cutter cutter
 	n, err := startNode(nodeConfig{
-		Name: "test, cut off after each commit", Timeout: 10 * time.Second, dial: cutter.dial,
+		Name: "test, cut off after each commit", Timeout: 10 * time.Second, Lease: env.lease, dial: cutter.dial,
 		URLs:     []string{env.admin + "&default_query_exec_mode=exec"}, // one round trip per statement
 		MaxConns: logouts,
 	})

@@ -30,8 +30,13 @@ type nodeConfig struct {
 	Entries  int      // of WithNearCache
 	MaxConns int32    // of the pool
 	Timeout  time.Duration
+	Lease    time.Duration // for so long a near cache may show what was before a change that did not wait
 
 	dial pgconn.DialFunc // for a node of this process; nil: the ordinary one
+
+	// For a process of its own: what it runs instead of this program, and what is wrong with its
+	// clocks.
+	program, clock string
 }
 
 // node is one of the servers of a service, with a Cache on a pool of its own.

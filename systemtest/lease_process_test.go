@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -126,8 +127,8 @@ func startProcess(t *testing.T, config nodeConfig) *process {
 	}
 	p := &process{name: config.Name, exit: make(chan struct{}), waiting: map[int]chan response{}}
 	p.more = sync.NewCond(&p.mu)
-	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env = append(os.Environ(), processVariable+"="+string(text))
+	p.cmd = exec.Command(cmp.Or(config.program, os.Args[0]))
+	p.cmd.Env = append(os.Environ(), processVariable+"="+string(text), clockVariable+"="+config.clock)
 	p.cmd.Stderr = os.Stderr
 	in, err := p.cmd.StdinPipe()
 	if err != nil {

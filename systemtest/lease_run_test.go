@@ -16,7 +16,7 @@ import (
 )
 
 // leaseEntries is what each process of a run has in WithNearCache.
-var leaseEntries = []int{10_000, 10_000, 10_000, 0}
+var leaseEntries = [4]int{10_000, 10_000, 10_000, 0}
 
 // leaseSlots is how many sessions are being changed at any time.
 const leaseSlots = 40
@@ -28,6 +28,9 @@ type leaseEnvironment struct {
 	maxConns int32    // of each process
 	timeout  time.Duration
 	pause    time.Duration // between one disturbance and the next
+	lease    time.Duration // how long an entry counts
+	program  string        // what the processes run; "": this program
+	clocks   [4]string     // what is wrong with the clocks of each
 
 	// disturb makes the fault once, from beginning to end. It may be nil.
 	disturb func(ctx context.Context, r *leaseRun) error
@@ -39,7 +42,7 @@ func leaseOn(c *cluster) leaseEnvironment {
 	url := c.url("sessions")
 	// The test's own connections wait longer than those of the service: the machine may be busy.
 	admin := strings.Replace(url, "connect_timeout=2", "connect_timeout=30", 1)
-	return leaseEnvironment{admin: admin, urls: []string{url}, maxConns: 6, timeout: 2 * time.Second, pause: 300 * time.Millisecond}
+	return leaseEnvironment{admin: admin, urls: []string{url}, maxConns: 6, timeout: 2 * time.Second, lease: 200 * time.Millisecond, pause: 300 * time.Millisecond}
 }
 
 type disturbance = func(ctx context.Context, r *leaseRun) error
@@ -83,6 +86,7 @@ func startLeaseRun(t *testing.T, env leaseEnvironment) *leaseRun {
 	for i, entries := range leaseEntries {
 		r.procs = append(r.procs, startProcess(t, nodeConfig{
 			Name: fmt.Sprintf("process %d", i+1), URLs: env.urls, Entries: entries, MaxConns: env.maxConns, Timeout: env.timeout,
+			Lease: env.lease, program: env.program, clock: env.clocks[i],
 		}))
 	}
 	config, err := pgxpool.ParseConfig(env.admin)

@@ -49,6 +49,7 @@ var leaseFaults = map[string]func(t *testing.T) leaseEnvironment{
 	"restored":          leaseRestored,
 	"raw SQL":           leaseRawSQL,
 	"cascade":           leaseCascade,
+	"wrong clocks":      leaseWrongClocks,
 }
 
 // leaseNoFault only ends sessions by the calls that a fault would make end others.
