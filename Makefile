@@ -75,9 +75,9 @@ test-browser: postgresql ## have two browsers use the web example
 FAULTS := cd systemtest && go test -count=1 -v -skip 'TestPgBouncer|TestBrowser|TestSettings|TestReadme|TestDataLayer'
 
 .PHONY: test-faults
-test-faults: postgresql ## check histories under faults (up to 10 minutes)
+test-faults: postgresql ## check histories under faults (5 minutes)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
-	$(FAULTS) -timeout 15m . -args -histories=2
+	$(FAULTS) -timeout 15m . -args -histories=1
 
 FUZZTIME := 1m
 

@@ -166,10 +166,14 @@ func (c *cluster) signal(signal syscall.Signal) {
 	_ = syscall.Kill(pid, signal)
 }
 
+// connect waits longer than the clients do: the machine may be busy.
 func (c *cluster) connect() (*pgx.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return pgx.Connect(ctx, c.url("postgres"))
+	return pgx.Connect(context.Background(), patient(c.url("postgres")))
+}
+
+// patient is a connection string that waits longer for a busy machine.
+func patient(url string) string {
+	return strings.Replace(url, "connect_timeout=2", "connect_timeout=30", 1)
 }
 
 // sql runs a statement as the superuser, on the database of the sessions.

@@ -40,9 +40,7 @@ type leaseEnvironment struct {
 // leaseOn is an environment on one server.
 func leaseOn(c *cluster) leaseEnvironment {
 	url := c.url("sessions")
-	// The test's own connections wait longer than those of the service: the machine may be busy.
-	admin := strings.Replace(url, "connect_timeout=2", "connect_timeout=30", 1)
-	return leaseEnvironment{admin: admin, urls: []string{url}, maxConns: 6, timeout: 2 * time.Second, lease: 200 * time.Millisecond, pause: 300 * time.Millisecond}
+	return leaseEnvironment{admin: patient(url), urls: []string{url}, maxConns: 6, timeout: 2 * time.Second, lease: 200 * time.Millisecond, pause: 300 * time.Millisecond}
 }
 
 type disturbance = func(ctx context.Context, r *leaseRun) error

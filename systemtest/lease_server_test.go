@@ -51,7 +51,7 @@ func leaseFailover(t *testing.T) leaseEnvironment {
 	p := newPair(t)
 	url := multiHost("sessions", p.primary, p.standby)
 	env := leaseOn(p.primary)
-	env.admin, env.urls = url, []string{url}
+	env.admin, env.urls = patient(url), []string{url}
 	env.atLeast = 1
 	env.disturb = func(context.Context, *leaseRun) error {
 		p.fail(t, func() {})

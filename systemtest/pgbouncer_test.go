@@ -19,17 +19,19 @@ import (
 // each exec mode that works without prepared statements, which PgBouncer carries
 // since 1.21 only. Behind the pooler all tests share one table. Tests that need one to
 // themselves skip. The tests of sessionhttp are left out, because all its statements are
-// sessioncache's. The commands and examples run in one mode.
+// sessioncache's. The races, the commands and the examples run in one mode.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	url := startPgBouncer(t)
 	for _, mode := range []string{"cache_describe", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
-			packages := []string{"./queries", "./schema", "./sessioncache"}
+			packages, skip := []string{"./queries", "./schema", "./sessioncache"}, "/cache_statement|/describe_exec"
 			if mode == "cache_describe" {
 				packages = append(packages, "./cmd/...", "./examples/webapp", "./sessioncache/sessiontest/...")
+			} else {
+				skip = races + "|" + skip
 			}
-			arguments := []string{"test", "-count=1", "-skip", "/cache_statement|/describe_exec"}
+			arguments := []string{"test", "-count=1", "-skip", skip}
 			suite := exec.CommandContext(t.Context(), "go", append(arguments, packages...)...)
 			suite.Dir = ".."
 			suite.Env = append(os.Environ(), "SESSIONCACHE_DATABASE_URL="+url+"&default_query_exec_mode="+mode)
