@@ -31,8 +31,8 @@ func TestJSON(t *testing.T) {
 		if len(list) != 1 {
 			t.Fatalf("list: %v", list)
 		}
-		fields(t, list[0], "handle", "created_at", "authenticated_at", "expires_at", "deadline", "ttl")
-		for _, name := range []string{"created_at", "authenticated_at", "expires_at", "deadline"} {
+		fields(t, list[0], "handle", "device", "created_at", "authenticated_at", "last_used_at", "expires_at", "deadline", "ttl")
+		for _, name := range []string{"created_at", "authenticated_at", "last_used_at", "expires_at", "deadline"} {
 			checkTime(t, list[0][name])
 		}
 		if ttl, _ := list[0]["ttl"].(float64); list[0]["handle"] != handle || ttl <= 3500 || ttl > 3600 {
@@ -54,7 +54,7 @@ func TestJSON(t *testing.T) {
 		}
 
 		o.insertExpired(1)
-		if purged := document[map[string]int64](o, "purge"); !reflect.DeepEqual(purged, map[string]int64{"removed": 1}) {
+		if purged := document[map[string]int64](o, "purge"); !reflect.DeepEqual(purged, map[string]int64{"removed": 1, "oldest_expired": 0}) {
 			t.Errorf("purge: %v", purged)
 		}
 		if ended := document[map[string]int64](o, "revoke", "--user", me); !reflect.DeepEqual(ended, map[string]int64{"ended": 1}) {

@@ -56,10 +56,10 @@ func TestEnds(t *testing.T) {
 				t.Helper()
 				code, wantErr := 0, ""
 				if want == none {
-					code, wantErr = exitNoSession, "sessionctl: no such session\n"
+					code, wantErr = exitNoSession, "sessionctl: no such session"
 				}
 				arguments := strings.Fields(strings.Replace(test.command, "ID", id, 1))
-				if out, errOut := o.both(code, arguments...); out != want || errOut != wantErr {
+				if out, errOut := o.both(code, arguments...); out != want || !strings.HasPrefix(errOut, wantErr) {
 					t.Errorf("%s: %q, %q; want %q, %q", arguments, out, errOut, want, wantErr)
 				}
 			}
@@ -98,17 +98,20 @@ func TestTokens(t *testing.T) {
 	}
 	list := o.do(0, "list", "--user", me)
 	lines := strings.Split(strings.TrimSpace(list), "\n")
-	if len(lines) != 5 || !slices.Equal(strings.Fields(lines[0]), []string{"HANDLE", "CREATED", "AUTHENTICATED", "EXPIRES", "TTL"}) {
+	if len(lines) != 5 || !slices.Equal(strings.Fields(lines[0]), []string{"HANDLE", "CREATED", "AUTHENTICATED", "LAST", "USED", "EXPIRES", "DEVICE"}) {
 		t.Fatalf("list shows\n%s", list)
 	}
 	for i, line := range lines[1:] { // newest first
 		fields := strings.Fields(line)
-		if len(fields) != 5 || fields[0] != handles[3-i] || fields[1] != fields[2] {
+		if len(fields) != 6 || fields[0] != handles[3-i] || fields[1] != fields[2] || fields[1] != fields[3] || fields[5] != device {
 			t.Errorf("list shows %q; want %s", line, handles[3-i])
 		}
 	}
 	o.do(exitNoSession, "get", handles[0])
 	o.want("1 session ended", "revoke", "--handle", handles[0])
+	if _, errOut := o.both(exitNoSession, "revoke", "--handle", handles[0]); !strings.Contains(errOut, "delete ends plain ones") {
+		t.Errorf("revoke --handle of none: %s", errOut)
+	}
 	o.want("1 session ended", "revoke", "--user", me, "--except", handles[1], "--except", handles[2])
 	if list := o.want(handles[1], "list", "--user", me); strings.Contains(list, handles[3]) || !strings.Contains(list, handles[2]) {
 		t.Errorf("after revoke --except, list shows\n%s", list)
@@ -148,7 +151,7 @@ func TestMistakes(t *testing.T) {
 	for _, arguments := range [][]string{
 		{}, {"nonsense"}, {"get"}, {"get", "Dr. Evil"}, {"list"}, {"revoke"}, {"revoke", "--user", "a", "--all"}, {"revoke", "--all"},
 		{"revoke", "--all", "--yes", "--except", sid.New().String()}, {"migrate", "sideways"}, {"migrate", "down"}, {"demo"},
-		{"purge", "--json", "--quiet"}, {"set", "--lifetime", "0s"}, {"watch", "--every", "0s"},
+		{"purge", "--json", "--quiet"}, {"set", "--lifetime", "0s"}, {"watch", "--every", "0s"}, {"watch", "--times", "-1"}, {"purge", "--budget=-1s"},
 		{"revoke", "--user", ""}, {"list", "--user", ""}, {"revoke", "--user", "", "--except", sid.New().String()}, {"revoke", "--handle", "Dr. Evil"},
 		{"revoke", "--handle", sid.New().String(), "--except", sid.New().String()}, {"revoke", "--user", "a", "--handle", sid.New().String()},
 		{"revoke", "--user", "a", "--except", "Dr. Evil"}, {"list", "--user", "a", "--audience", strings.Repeat("a", 101)},
@@ -249,7 +252,7 @@ func TestMaintenance(t *testing.T) {
 		t.Errorf("watch on a terminal shows\n%q", out)
 	}
 	o.terminal = false
-	if out := o.do(0, "purge", "--budget", "1h"); out != "1500 expired sessions removed\n" {
+	if out := o.do(0, "purge", "--budget", "1h"); out != "1500 expired sessions removed, none left\n" {
 		t.Errorf("purge prints %q", out)
 	}
 	o.insertExpired(1500)
@@ -258,6 +261,8 @@ func TestMaintenance(t *testing.T) {
 		t.Errorf("purge on a terminal prints %q", out)
 	}
 	o.terminal = false
+	o.insertExpired(1500)
+	o.want("1000 expired sessions removed, the oldest left expired 1h", "purge", "--budget", "1ns")
 	if out := o.do(0, "purge", "-q"); out != "" {
 		t.Errorf("purge -q prints %q", out)
 	}

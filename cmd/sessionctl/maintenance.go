@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,70 +12,90 @@ import (
 )
 
 type purgeCommand struct {
-	Budget time.Duration `help:"Stop after this time; the next purge removes the rest (default: no limit)."`
+	Budget time.Duration `help:"Stop after this time; the next purge removes the rest (default, and 0s: no limit)."`
 	Quiet  bool          `short:"q" xor:"output" help:"Print only errors."`
 	JSON   bool          `xor:"output" help:"Print JSON, and no progress."`
 }
 
 func (purgeCommand) Help() string {
-	return "It removes the expired sessions of all applications. With --json it prints how many:\n\n    {\"removed\": 1500}\n\n" +
-		example("purge --budget 1m --quiet")
+	return `It removes the expired sessions of all applications. With --json it prints
+
+    {"removed": 1500, "oldest_expired": 0}
+
+where oldest_expired is how long ago, in seconds, the oldest session that is left has expired (0 if none is left).
+
+` + example("purge --budget 1m --quiet")
 }
 
 func (c *purgeCommand) Run(e *environment) error {
+	if c.Budget < 0 {
+		return usageError{errors.New("--budget must not be negative")}
+	}
 	return e.withCache(func(cache *cache) error {
-		var options []sessioncache.PurgeOption
+		show := func(sessioncache.Progress) {}
+		if !c.Quiet && !c.JSON { // the count is only for the progress
+			var err error
+			if show, err = e.progress(cache); err != nil {
+				return err
+			}
+		}
+		var last sessioncache.Progress
+		options := []sessioncache.PurgeOption{sessioncache.WithProgress(func(p sessioncache.Progress) {
+			last = p
+			show(p)
+		})}
 		if c.Budget > 0 {
 			options = append(options, sessioncache.WithBudget(c.Budget))
 		}
-		progress := !c.Quiet && !c.JSON
-		if progress { // the count is only for the progress
-			report, err := c.report(e, cache)
-			if err != nil {
+		n, err := cache.Purge(e, options...)
+		switch {
+		case c.JSON: // an interrupted purge has removed these, too
+			document := map[string]any{"removed": n, "oldest_expired": last.OldestExpired.Seconds()}
+			if err := e.printJSON(document); err != nil {
 				return err
 			}
-			options = append(options, sessioncache.WithProgress(report))
-		}
-		n, err := cache.Purge(e, options...)
-		if e.terminal && progress {
-			e.print("\n")
+		case !c.Quiet:
+			if e.terminal {
+				e.print("\n")
+			}
+			if err == nil {
+				e.print("%s removed, %s\n", count(n, "expired session"), left(last))
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("%s removed, then: %w", count(n, "expired session"), err)
-		}
-		switch {
-		case c.JSON:
-			return e.printJSON(map[string]int64{"removed": n})
-		case !c.Quiet:
-			e.print("%s removed\n", count(n, "expired session"))
 		}
 		return nil
 	})
 }
 
-// report returns a function that shows the progress: as a bar on a terminal, otherwise as
-// a line every ten seconds.
-func (c *purgeCommand) report(e *environment, cache *cache) (func(sessioncache.Progress), error) {
+// progress returns a function that shows how far a purge has come: as a bar on a terminal,
+// otherwise as a line every ten seconds.
+func (e *environment) progress(cache *cache) (func(sessioncache.Progress), error) {
 	stats, err := cache.Stats(e)
 	if err != nil {
 		return nil, err
 	}
-	last := time.Now()
+	shown := time.Now()
 	return func(p sessioncache.Progress) {
 		all := max(stats.Expired, p.Rows) // more sessions may have expired meanwhile
-		left := "none left"
-		if p.OldestExpired > 0 {
-			left = fmt.Sprintf("the oldest left expired %s ago", p.OldestExpired.Round(time.Second))
-		}
 		if e.terminal {
 			e.control("\r")
-			e.print("%s %d of %d, %s", bar(p.Rows, all), p.Rows, all, left)
+			e.print("%s %d of %d, %s", bar(p.Rows, all), p.Rows, all, left(p))
 			e.control("\x1b[K")
-		} else if time.Since(last) >= 10*time.Second {
-			last = time.Now()
-			e.print("%d of %d expired sessions removed, %s\n", p.Rows, all, left)
+		} else if time.Since(shown) >= 10*time.Second {
+			shown = time.Now()
+			e.print("%d of %d expired sessions removed, %s\n", p.Rows, all, left(p))
 		}
 	}, nil
+}
+
+// left says what a purge has not removed.
+func left(p sessioncache.Progress) string {
+	if p.OldestExpired > 0 {
+		return fmt.Sprintf("the oldest left expired %s ago", p.OldestExpired.Round(time.Second))
+	}
+	return "none left"
 }
 
 func bar(done, all int64) string {

@@ -187,13 +187,15 @@ func (listCommand) Help() string {
 	return `The newest session comes first. With --json it prints
 
     [{"handle": "9c1d8a52-4a1f-4d43-8f0e-0d7a5b0b6c11",
+      "device": "Firefox on Linux",
       "created_at": "2026-01-02T15:04:05Z",
       "authenticated_at": "2026-01-02T15:04:05Z",
+      "last_used_at": "2026-01-02T15:04:05Z",
       "expires_at": "2026-01-02T16:04:05Z",
       "deadline": "2026-01-02T16:04:05Z",
       "ttl": 3600}]
 
-where ttl is how long the session still lives if it is not used.
+where ttl is how long the session still lives if it is not used, and device is empty if the application has given none.
 
 ` + example("list --user u1")
 }
@@ -201,8 +203,10 @@ where ttl is how long the session still lives if it is not used.
 // sessionJSON is a session in list --json.
 type sessionJSON struct {
 	Handle          sid.Handle `json:"handle"`
+	Device          string     `json:"device"`
 	CreatedAt       time.Time  `json:"created_at"`
 	AuthenticatedAt time.Time  `json:"authenticated_at"`
+	LastUsedAt      time.Time  `json:"last_used_at"`
 	ExpiresAt       time.Time  `json:"expires_at"`
 	Deadline        time.Time  `json:"deadline"`
 	TTL             float64    `json:"ttl"`
@@ -218,7 +222,8 @@ func (c *listCommand) Run(e *environment) error {
 			documents := []sessionJSON{}
 			for _, s := range sessions {
 				documents = append(documents, sessionJSON{
-					s.Handle, s.CreatedAt.UTC(), s.AuthenticatedAt.UTC(), s.ExpiresAt.UTC(), s.Deadline.UTC(), s.TTL.Seconds(),
+					s.Handle, s.Device, s.CreatedAt.UTC(), s.AuthenticatedAt.UTC(), s.LastUsedAt.UTC(),
+					s.ExpiresAt.UTC(), s.Deadline.UTC(), s.TTL.Seconds(),
 				})
 			}
 			return e.printJSON(documents)
@@ -228,10 +233,10 @@ func (c *listCommand) Run(e *environment) error {
 			return nil
 		}
 		table := tabwriter.NewWriter(e.out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "HANDLE\tCREATED\tAUTHENTICATED\tEXPIRES\tTTL")
-		for _, session := range sessions {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", session.Handle, session.CreatedAt.Format(time.RFC3339),
-				session.AuthenticatedAt.Format(time.RFC3339), session.ExpiresAt.Format(time.RFC3339), session.TTL.Round(time.Second))
+		fmt.Fprintln(table, "HANDLE\tCREATED\tAUTHENTICATED\tLAST USED\tEXPIRES\tDEVICE")
+		for _, s := range sessions {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%q\n", s.Handle, s.CreatedAt.Format(time.RFC3339),
+				s.AuthenticatedAt.Format(time.RFC3339), s.LastUsedAt.Format(time.RFC3339), s.ExpiresAt.Format(time.RFC3339), s.Device)
 		}
 		return table.Flush()
 	}, sessioncache.WithAudience(c.name()))
@@ -257,7 +262,11 @@ func (c *revokeCommand) Run(e *environment) error {
 	}
 	return e.withCache(func(cache *cache) error {
 		n, err := c.revoke(e, cache)
-		return e.ended(n, err, c.JSON)
+		err = e.ended(n, err, c.JSON)
+		if c.Handle != nil && errors.Is(err, errNoSession) {
+			err = fmt.Errorf("%w: none with a token has this handle (delete ends plain ones, too)", err)
+		}
+		return err
 	}, sessioncache.WithAudience(c.name()))
 }
 

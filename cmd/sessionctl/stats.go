@@ -65,7 +65,7 @@ func printStats(w io.Writer, stats sessioncache.Stats, ofLive, ofExpired string)
 
 type watchCommand struct {
 	Every time.Duration `default:"2s" help:"The time between two counts."`
-	Times int           `help:"Stop after this many counts (default: never)."`
+	Times int           `help:"Stop after this many counts (default, and 0: never)."`
 	JSON  bool          `help:"Print a line of JSON each time."`
 }
 
@@ -83,6 +83,9 @@ func (c *watchCommand) Run(e *environment) error {
 	if c.Every <= 0 {
 		return usageError{errors.New("--every must be longer than 0s")}
 	}
+	if c.Times < 0 {
+		return usageError{errors.New("--times must not be negative")}
+	}
 	return e.withCache(func(cache *cache) error {
 		show := e.showLine
 		switch {
@@ -97,15 +100,18 @@ func (c *watchCommand) Run(e *environment) error {
 			switch {
 			case e.Err() != nil:
 				return nil //nolint:nilerr // Ctrl-C ends watch
-			case err != nil && before == nil:
-				return err
-			case err != nil && c.JSON:
-				document := map[string]any{"time": time.Now().UTC(), "error": message(e, err)}
-				if err := e.printJSON(document); err != nil {
+			case err != nil: // an outage may end: watch goes on
+				if c.JSON {
+					document := map[string]any{"time": time.Now().UTC(), "error": message(e, err)}
+					if err := e.printJSON(document); err != nil {
+						return err
+					}
+				} else if before != nil {
+					e.print("%s  %v\n", time.Now().Format(time.TimeOnly), message(e, err))
+				}
+				if before == nil { // a mistake in the address more probably
 					return err
 				}
-			case err != nil: // an outage may end: watch goes on
-				e.print("%s  %v\n", time.Now().Format(time.TimeOnly), message(e, err))
 			default:
 				now := &sample{stats, time.Now()}
 				if err := show(now, before); err != nil {
