@@ -13,6 +13,8 @@ const terminateBackends = `
 	SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	WHERE datname = current_database() AND pid <> pg_backend_pid()`
 
+// leaseTerminate has all processes connect again. A server that does nothing but start
+// backends answers nobody: pause for a second.
 func leaseTerminate(ctx context.Context, r *leaseRun) error {
 	_, err := r.admin.Exec(ctx, terminateBackends)
 	return err

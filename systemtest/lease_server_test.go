@@ -66,7 +66,7 @@ func leaseFailover(t *testing.T) leaseEnvironment {
 func leaseIsolation(level string) func(t *testing.T) leaseEnvironment {
 	return func(t *testing.T) leaseEnvironment {
 		env := leaseOn(startWithTable(t, fmt.Sprintf("default_transaction_isolation = '%s'", level)))
-		env.disturb = leaseTerminate
+		env.pause, env.disturb = time.Second, leaseTerminate
 		return env
 	}
 }
