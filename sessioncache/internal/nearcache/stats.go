@@ -1,7 +1,7 @@
 package nearcache
 
 import (
-	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 )
 
@@ -30,23 +30,31 @@ func (c *Cache) Stats() Stats {
 	return Stats{Hits: c.hits.load(), Misses: c.misses.load(), Entries: c.memory.EstimatedSize()}
 }
 
-// stripes is a power of two.
-const stripes = 16
+// counter counts without contention: CPUs that count at the same time use different
+// stripes.
+type counter struct {
+	stripes [16]stripe
+	local   sync.Pool // of the stripe that a CPU has used last
+	next    atomic.Uint32
+}
 
-// counter counts without contention: CPUs that count at the same time mostly use
-// different cache lines.
-type counter [stripes]struct {
+type stripe struct {
 	n atomic.Uint64
 	_ [128 - 8]byte // two cache lines, because CPUs fetch them in pairs
 }
 
 func (c *counter) add() {
-	c[rand.Uint32()%stripes].n.Add(1)
+	s, _ := c.local.Get().(*stripe)
+	if s == nil {
+		s = &c.stripes[c.next.Add(1)%uint32(len(c.stripes))]
+	}
+	s.n.Add(1)
+	c.local.Put(s)
 }
 
 func (c *counter) load() (n uint64) {
-	for i := range c {
-		n += c[i].n.Load()
+	for i := range c.stripes {
+		n += c.stripes[i].n.Load()
 	}
 	return n
 }
