@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rhaptos/sessiondb/internal/suite"
 	"github.com/rhaptos/sessiondb/sessioncache"
 	"github.com/rhaptos/sessiondb/sessioncache/sessionhttp"
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
@@ -129,6 +130,7 @@ func (s *site) change(ctx context.Context, t *testing.T, cookies []string, do fu
 // a login waits for none. Without the option nothing waits.
 func TestChangesWaitOnce(t *testing.T) {
 	t.Parallel()
+	suite.Require(t, suite.Undistributed) // where a statement takes less than the wait
 	database := sessiontest.NewDatabase(t)
 	// The quickest of a few: the machine may be busy.
 	quickest := func(s *site, name string, enough time.Duration) (took time.Duration) {

@@ -97,7 +97,7 @@ func third[A, B any](_ A, _ B, err error) error {
 // TestTimeoutOfCommit: the commit has the time limit, too, and the table is as before.
 func TestTimeoutOfCommit(t *testing.T) {
 	s := setup(t)
-	suite.Require(t, suite.OwnTable)
+	suite.Require(t, suite.OwnTable, suite.Undistributed)
 	for _, sql := range []string{
 		"CREATE TABLE locked ()",
 		`CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM FROM locked; RETURN NULL; END $$`,
