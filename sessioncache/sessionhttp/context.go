@@ -33,7 +33,9 @@ const (
 //
 // A logout or a renewal on this server ends the context at once, one on another server and
 // a timeout within about a second: every second, one statement checks the sessions of up to
-// a thousand waiting requests of this process. It reads no users.
+// a thousand waiting requests of this process. It reads no users. It has no values of a
+// request's context: Context is not for pools that need them
+// ([sessioncache.WithoutBatching]).
 //
 // Waiting does not count as use: it does not restart the idle timeout. If the database
 // does not answer for half a minute, the context ends, with sessioncache.ErrUnavailable
