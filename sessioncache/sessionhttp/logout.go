@@ -104,7 +104,8 @@ func (t *sessionChange[T]) logoutUser(kind Kind, revoke func(context.Context, si
 // LogoutSession ends one of the sessions of the request's user. If it is the request's
 // own, the cookies are cleared, too. If the handle is not one of this user's sessions, for
 // example because that session has already ended, the error is [ErrUnknownHandle]. A page
-// of devices can ignore it (errors.Is), or a second click shows "Not Found". Without a user who has logged in the error is [ErrNoSession].
+// of devices can ignore it (errors.Is), or a second click shows "Not Found". Without a user
+// who has logged in the error is [ErrNoSession].
 func (m *Manager[T]) LogoutSession(w http.ResponseWriter, r *http.Request, handle string) error {
 	return m.run(w, r, "log out a session", func(t *sessionChange[T]) error { return t.logoutSession(handle) })
 }
