@@ -20,6 +20,7 @@ import (
 // TestRenewInFlight: a request whose token was found live stays in flight. Here Renew itself has found it live,
 // waits for the row, and then takes the token for a stolen one.
 func TestRenewInFlight(t *testing.T) {
+	suite.Require(t, suite.Undistributed) // the server has to say who waits for whom
 	for name, call := range map[string]func(s *site) call{
 		"Renew": func(s *site) call { return s.sessions.Renew },
 		"LogoutOthers": func(s *site) call {
