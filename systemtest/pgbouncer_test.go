@@ -15,6 +15,10 @@ import (
 	"github.com/rhaptos/sessiondb/sessioncache/sessiontest"
 )
 
+// races are the tests whose outcome depends on the server alone, for -skip. They come
+// first there: what follows a pattern with a slash does not match whole tests.
+const races = "Rac(e|ing)|TestNoDeadlocks"
+
 // TestPgBouncer runs the ordinary suite through PgBouncer in transaction mode, in
 // each exec mode that works without prepared statements, which PgBouncer carries
 // since 1.21 only. Behind the pooler all tests share one table. Tests that need one to
