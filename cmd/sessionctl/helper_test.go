@@ -59,14 +59,14 @@ func (o operator) want(text string, arguments ...string) string {
 	return out
 }
 
-// device is that of sessions, as list shows it.
-const device = `"Firefox\n"`
+// device is that of all sessions with tokens.
+const device = "Firefox\n"
 
 // issue stores a session with a token and returns its handle.
 func (o operator) issue(audience, userID string) (handle string) {
 	o.t.Helper()
 	cache := sessioncache.New[json.RawMessage](o.connect(), sessioncache.WithAudience(audience))
-	token, err := cache.Issue(o.t.Context(), json.RawMessage(`{"user_id":"`+userID+`"}`), sessioncache.Device("Firefox\n"))
+	token, err := cache.Issue(o.t.Context(), json.RawMessage(`{"user_id":"`+userID+`"}`), sessioncache.Device(device))
 	if err != nil {
 		o.t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestJSON(t *testing.T) {
 		for _, name := range []string{"created_at", "authenticated_at", "last_used_at", "expires_at", "deadline"} {
 			checkTime(t, list[0][name])
 		}
-		if ttl, _ := list[0]["ttl"].(float64); list[0]["handle"] != handle || ttl <= 3500 || ttl > 3600 {
+		if ttl, _ := list[0]["ttl"].(float64); list[0]["handle"] != handle || list[0]["device"] != device || ttl <= 3500 || ttl > 3600 {
 			t.Errorf("list: %v", list[0])
 		}
 

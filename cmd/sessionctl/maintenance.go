@@ -39,11 +39,14 @@ func (c *purgeCommand) Run(e *environment) error {
 				return err
 			}
 		}
+		var options []sessioncache.PurgeOption
 		var last sessioncache.Progress
-		options := []sessioncache.PurgeOption{sessioncache.WithProgress(func(p sessioncache.Progress) {
-			last = p
-			show(p)
-		})}
+		if !c.Quiet { // it costs a query a batch
+			options = append(options, sessioncache.WithProgress(func(p sessioncache.Progress) {
+				last = p
+				show(p)
+			}))
+		}
 		if c.Budget > 0 {
 			options = append(options, sessioncache.WithBudget(c.Budget))
 		}
